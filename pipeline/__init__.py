@@ -1,0 +1,1 @@
+"""A staged, causal pipeline that detects hand movements in EEG."""

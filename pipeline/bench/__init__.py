@@ -1,0 +1,1 @@
+"""Benchmarks: long measurements, run as commands, never as tests."""

@@ -1,0 +1,246 @@
+"""The typed configuration: one dataclass per group of ``conf/``, and the checks across groups.
+
+Hydra composes the YAML files onto these classes, so a misspelt key or a value of the wrong type
+is refused before anything runs. `check` refuses what the types cannot: contradictions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from pipeline.errors import ConfigError
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "conf"
+
+# Functional Enum calls, because `global` cannot be written as a class attribute.
+Scope = Enum("Scope", ["subject", "global"])
+Stage = Enum(
+    "Stage", ["simulate", "ingest", "filter", "window", "train", "evaluate", "submit", "check"]
+)
+Source = Enum("Source", ["kaggle", "simulated"])
+Cell = Enum("Cell", ["standard", "vanilla", "peephole", "coupled", "fused"])
+Schedule = Enum("Schedule", ["constant", "onecycle"])
+
+
+@dataclass
+class Simulation:
+    """What the simulator draws; read only where ``dataset.source`` is ``simulated``."""
+
+    subjects: int = 3
+    series: int = 10
+    trials: int = 10
+    seed: int = 0
+
+
+@dataclass
+class Dataset:
+    """What the recordings are: the only place that knows channels, events, rate and splits."""
+
+    name: str = MISSING
+    source: Source = MISSING
+    raw: str | None = None
+    channels: list[str] = MISSING
+    events: list[str] = MISSING
+    rate: float = MISSING
+    unit_volts: float = MISSING
+    montage: str = MISSING
+    subjects: list[int] = field(default_factory=list)
+    train_series: list[int] = MISSING
+    valid_series: list[int] = MISSING
+    test_series: list[int] = MISSING
+    simulation: Simulation = field(default_factory=Simulation)
+
+
+@dataclass
+class Filter:
+    """The causal feature path."""
+
+    lowpass_hz: list[float] = MISSING
+    order: int = MISSING
+    power_bands_hz: list[list[float]] = MISSING
+    power_smoothing_hz: float = MISSING
+    decimate: int = MISSING
+
+
+@dataclass
+class Window:
+    """How feature series become sequences for truncated back-propagation through time."""
+
+    length: int = MISSING
+    batch: int = MISSING
+    stride: int = MISSING
+    streams: int = MISSING
+    burn_in: int = MISSING
+
+
+@dataclass
+class Model:
+    """The network."""
+
+    cell: Cell = MISSING
+    hidden: int = MISSING
+    layers: int = MISSING
+    projection: int = MISSING
+    dropout: float = MISSING
+    input_dropout: float = MISSING
+    forget_bias: float | None = None
+    init_range: float | None = None
+
+
+@dataclass
+class Train:
+    """The loop."""
+
+    scope: Scope = MISSING
+    epochs: int = MISSING
+    patience: int = MISSING
+    learning_rate: float = MISSING
+    schedule: Schedule = MISSING
+    weight_decay: float = MISSING
+    clip: float = MISSING
+    checkpoint_seconds: float = MISSING
+
+
+@dataclass
+class Tracking:
+    """What MLflow is told."""
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str | None = None
+
+
+@dataclass
+class Config:
+    """The whole configuration."""
+
+    recipe: str = MISSING
+    stage: Stage = Stage.submit
+    submission: str | None = None
+    seed: int = 0
+    workers: int = 0
+    device: str = "auto"
+    data_dir: str = "data"
+    output_dir: str = "outputs"
+    dataset: Dataset = field(default_factory=Dataset)
+    filter: Filter = field(default_factory=Filter)
+    window: Window = field(default_factory=Window)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    tracking: Tracking = field(default_factory=Tracking)
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name that ``conf/config.yaml`` starts from."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def path(text: str) -> Path:
+    """Resolve a configured path: relative ones start at the project, not at the shell's folder."""
+    return PROJECT / Path(text).expanduser()
+
+
+def plain(node: Any) -> Any:
+    """Turn a part of the configuration into plain lists, dicts, numbers and names."""
+    container = OmegaConf.to_container(OmegaConf.structured(node), resolve=True, enum_to_str=True)
+    return container
+
+
+def check(config: Config) -> None:
+    """Refuse a configuration that contradicts itself.
+
+    Parameters
+    ----------
+    config : Config
+        A composed configuration, every value of its right type.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, its value and what it must be.
+    """
+    missing = sorted(OmegaConf.missing_keys(OmegaConf.structured(config)))
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value; set it on the command line or in conf/")
+
+    def demand(holds: bool, key: str, what: str) -> None:
+        if not holds:
+            value = OmegaConf.select(OmegaConf.structured(config), key)
+            raise ConfigError(f"{key}={value}: {what}")
+
+    data, bank, window, model, train = (
+        config.dataset, config.filter, config.window, config.model, config.train
+    )  # fmt: skip
+    demand(config.workers >= 0, "workers", "must be 0 (all cores) or more")
+    demand(bool(data.name) and "/" not in data.name, "dataset.name", "must be a plain folder name")
+    demand(data.rate > 0, "dataset.rate", "must be above 0 Hz")
+    demand(data.unit_volts > 0, "dataset.unit_volts", "must be above 0 V")
+    for key in ("channels", "events", "train_series", "valid_series", "test_series"):
+        values = list(getattr(data, key))
+        demand(len(values) > 0, f"dataset.{key}", "must not be empty")
+        demand(len(set(values)) == len(values), f"dataset.{key}", "names one thing twice")
+    seen = set(data.train_series)
+    for key in ("valid_series", "test_series"):
+        both = seen & set(getattr(data, key))
+        demand(not both, f"dataset.{key}", f"series {sorted(both)} also stand in an earlier split")
+        seen |= set(getattr(data, key))
+    if data.source is Source.simulated:
+        sim = data.simulation
+        demand(sim.subjects >= 1, "dataset.simulation.subjects", "must be 1 or more")
+        demand(sim.trials >= 0, "dataset.simulation.trials", "must be 0 (as recorded) or more")
+        demand(
+            sim.series >= max(seen), "dataset.simulation.series",
+            f"the splits need series up to {max(seen)}",
+        )  # fmt: skip
+        beyond = [s for s in data.subjects if s > sim.subjects]
+        demand(not beyond, "dataset.subjects", "beyond dataset.simulation.subjects")
+
+    nyquist = data.rate / 2
+    demand(len(bank.lowpass_hz) + len(bank.power_bands_hz) > 0, "filter.lowpass_hz",
+           "must not be empty while filter.power_bands_hz is")  # fmt: skip
+    demand(all(0 < f < nyquist for f in bank.lowpass_hz), "filter.lowpass_hz",
+           f"must lie between 0 and half of dataset.rate, {nyquist:g} Hz")  # fmt: skip
+    demand(
+        all(len(b) == 2 and 0 < b[0] < b[1] < nyquist for b in bank.power_bands_hz),
+        "filter.power_bands_hz", f"must be [low, high] pairs within 0 and {nyquist:g} Hz",
+    )  # fmt: skip
+    demand(0 < bank.power_smoothing_hz < nyquist, "filter.power_smoothing_hz",
+           f"must lie between 0 and {nyquist:g} Hz")  # fmt: skip
+    demand(bank.order >= 1, "filter.order", "must be 1 or more")
+    demand(bank.decimate >= 1, "filter.decimate", "must be 1 or more")
+
+    for key in ("length", "batch", "stride"):
+        demand(getattr(window, key) >= 1, f"window.{key}", "must be 1 or more")
+    demand(window.streams >= 0, "window.streams", "must be 0 (no carried state) or more")
+    demand(window.burn_in >= 0, "window.burn_in", "must be 0 or more")
+    demand(window.streams > 0 or window.burn_in < window.length, "window.burn_in",
+           f"must be below window.length={window.length} when no state is carried")  # fmt: skip
+
+    demand(model.hidden >= 1, "model.hidden", "must be 1 or more")
+    demand(model.layers >= 1, "model.layers", "must be 1 or more")
+    demand(model.projection >= 0, "model.projection", "must be 0 (none) or more")
+    for key in ("dropout", "input_dropout"):
+        demand(0 <= getattr(model, key) < 1, f"model.{key}", "must be at least 0 and below 1")
+    demand(model.init_range is None or model.init_range > 0, "model.init_range", "must be above 0")
+    demand(
+        model.forget_bias is None or model.cell is not Cell.vanilla,
+        "model.forget_bias", "model.cell=vanilla has no forget gate; leave it null",
+    )  # fmt: skip
+
+    demand(train.epochs >= 1, "train.epochs", "must be 1 or more")
+    demand(train.patience >= 1, "train.patience", "must be 1 or more")
+    demand(train.learning_rate > 0, "train.learning_rate", "must be above 0")
+    demand(train.weight_decay >= 0, "train.weight_decay", "must be 0 or more")
+    demand(train.clip >= 0, "train.clip", "must be 0 (no clipping) or more")
+    demand(train.checkpoint_seconds >= 0, "train.checkpoint_seconds", "must be 0 or more")
+    demand(config.stage is not Stage.check or bool(config.submission), "submission",
+           "stage=check needs the file to check: submission=FILE")  # fmt: skip
+    demand(config.stage is not Stage.simulate or data.source is Source.simulated, "stage",
+           "stage=simulate needs dataset=simulated")  # fmt: skip

@@ -1,0 +1,213 @@
+"""The network: features in, one logit an event out, with its state explicit in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.lstm import LSTM
+
+State = tuple[torch.Tensor, torch.Tensor]
+
+# Rows that the network is given at a time when it predicts: always the same number, because the
+# last bits of a matrix product depend on its size.
+CHUNK = 512
+
+
+class Network(nn.Module):
+    """A many-to-many LSTM.
+
+    Dropout, an optional linear projection, the LSTM, dropout, and a linear layer to the logits.
+
+    Parameters
+    ----------
+    n_features, n_events : int
+        F and E.
+    hidden, layers : int
+        Units a layer, and layers.
+    projection : int
+        Width of the linear layer before the LSTM; 0 for none.
+    dropout : float
+        Between the LSTM's layers and before the output.
+    input_dropout : float
+        Of the features.
+    cell : str
+        Which LSTM cell, see `pipeline.lstm.LSTM`.
+    forget_bias, init_range : float, optional
+        See there; ``init_range`` holds for every parameter of the network.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_events: int,
+        *,
+        hidden: int,
+        layers: int,
+        projection: int = 0,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        cell: str = "fused",
+        forget_bias: float | None = None,
+        init_range: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.projection = nn.Linear(n_features, projection) if projection else nn.Identity()
+        self.lstm = LSTM(
+            projection or n_features,
+            hidden,
+            layers,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+            cell=cell,
+            forget_bias=forget_bias,
+            init_range=init_range,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, n_events)
+        if init_range is not None:
+            for linear in (self.projection, self.output):
+                for parameter in linear.parameters():
+                    nn.init.uniform_(parameter, -init_range, init_range)
+
+    def forward(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """Run over a batch of sequences.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, F)
+            Standardised features.
+        state : (Tensor, Tensor), each (layers, B, hidden), optional
+            (h, c) that the rows before left; zero when not given.
+
+        Returns
+        -------
+        logits : Tensor, shape (B, L, E)
+        state : (Tensor, Tensor)
+        """
+        x = self.projection(self.input_dropout(x))
+        y, state = self.lstm(x, state)
+        return self.output(self.dropout(y)), state
+
+
+def start(network: Network, lanes: int) -> State:
+    """Give a state of zero for so many lanes."""
+    parameter = next(network.parameters())
+    shape = (network.lstm.num_layers, lanes, network.lstm.hidden_size)
+    return parameter.new_zeros(shape), parameter.new_zeros(shape)
+
+
+@torch.no_grad()
+def predict(network: Network, features: torch.Tensor, stride: int) -> np.ndarray:
+    """Predict one whole series, in one direction.
+
+    The phases of ``stride`` are run side by side, each with its own state, and interleaved again.
+
+    Parameters
+    ----------
+    network : Network
+        Trained; its dropout is switched off here.
+    features : Tensor, shape (T', F)
+        One series, standardised.
+    stride : int
+        The network's step, in rows.
+
+    Returns
+    -------
+    ndarray of float32, shape (T', E)
+        Logits.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    rows, width = features.shape
+    steps = -(-rows // stride)
+    padded = features.new_zeros(steps * stride, width)
+    padded[:rows] = features
+    phases = padded.view(steps, stride, width).transpose(0, 1)
+    state, parts = start(network, stride), []
+    for begin in range(0, steps, CHUNK):
+        logits, state = network(phases[:, begin : begin + CHUNK].to(device), state)
+        parts.append(logits.float().cpu())
+    together = torch.cat(parts, dim=1).transpose(0, 1).reshape(steps * stride, -1)
+    return together[:rows].numpy()
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained network with what it needs to be applied: its options and its scalers.
+
+    Parameters
+    ----------
+    network : Network
+        The weights.
+    options : dict
+        ``n_features``, ``n_events`` and the keyword arguments of `Network`.
+    scalers : dict of int to (Tensor, Tensor)
+        Mean and standard deviation of the features, each (F,), by subject.
+    stride : int
+        The network's step, in rows.
+    """
+
+    network: Network
+    options: dict[str, Any]
+    scalers: dict[int, tuple[torch.Tensor, torch.Tensor]]
+    stride: int
+
+    def standardise(self, features: np.ndarray, subject: int) -> torch.Tensor:
+        """Standardise features, shape (T', F), as this subject's training series were."""
+        mean, deviation = self.scalers[subject]
+        return (torch.from_numpy(np.array(features, dtype=np.float32)) - mean) / deviation
+
+    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+        """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
+        return predict(self.network, self.standardise(features, subject), self.stride)
+
+    def save(self, path: Path) -> None:
+        """Write tensors and plain values only, so that loading runs no code."""
+        stored = {
+            "options": self.options,
+            "stride": self.stride,
+            "scalers": {str(k): list(v) for k, v in self.scalers.items()},
+            "weights": {k: v.cpu() for k, v in self.network.state_dict().items()},
+        }
+        torch.save(stored, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Detector:
+        """Read what `save` wrote, onto the CPU."""
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        network = Network(**stored["options"])
+        network.load_state_dict(stored["weights"])
+        network.eval()
+        scalers = {int(k): (v[0], v[1]) for k, v in stored["scalers"].items()}
+        return cls(network, stored["options"], scalers, stored["stride"])
+
+
+def hold(values: np.ndarray, decimate: int, rows: int) -> np.ndarray:
+    """Spread predictions at every ``decimate``-th row over all rows, each held until the next.
+
+    Parameters
+    ----------
+    values : ndarray, shape (T', E)
+        Row k belongs to the recording's row ``k * decimate``.
+    decimate : int
+        The filter bank's.
+    rows : int
+        T, the recording's rows.
+
+    Returns
+    -------
+    ndarray, shape (T, E)
+    """
+    return np.repeat(values, decimate, axis=0)[:rows]
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Logits to probabilities, in float64."""
+    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))

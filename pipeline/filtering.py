@@ -1,0 +1,330 @@
+"""Causal filters and filter banks: recordings to features.
+
+MNE designs the filters; SciPy applies them, because only SciPy can carry a filter's state from one
+chunk to the next. Every filter starts from the first sample, as if the signal had always been
+there: a filter that starts at zero rings for seconds on the offset of an EEG amplifier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import mne
+import numpy as np
+from scipy.signal import sosfilt, sosfilt_zi
+
+from pipeline.recording import Description, Recording
+
+# Power is floored at one squared unit of the signal before its logarithm is taken: far below any
+# electrode's noise, and it keeps the first samples, whose power is 0, finite.
+POWER_FLOOR = 1.0
+
+
+@lru_cache(maxsize=256)
+def design(rate: float, low: float | None, high: float | None, order: int) -> np.ndarray:
+    """Design a causal Butterworth filter with MNE.
+
+    Parameters
+    ----------
+    rate : float
+        Samples a second.
+    low, high : float or None
+        Pass band's edges in Hz; None leaves that side open.
+    order : int
+        Order of the filter (of each edge, for a band-pass).
+
+    Returns
+    -------
+    ndarray, shape (n_sections, 6)
+        Second-order sections. `mne.filter.filter_data` with ``method="iir"``,
+        ``phase="forward"`` applies these same sections, from a state of zero.
+    """
+    made = mne.filter.create_filter(
+        None,
+        rate,
+        low,
+        high,
+        method="iir",
+        phase="forward",
+        iir_params={"order": order, "ftype": "butter", "output": "sos"},
+        verbose=False,
+    )
+    return made["sos"]
+
+
+class CausalFilter:
+    """One filter over all channels, with its state.
+
+    Parameters
+    ----------
+    sos : ndarray, shape (n_sections, 6)
+        Second-order sections.
+    """
+
+    def __init__(self, sos: np.ndarray) -> None:
+        self.sos = sos
+        self._steady = sosfilt_zi(sos)
+
+    def start(self, first: np.ndarray) -> np.ndarray:
+        """Give the state that an endless past equal to ``first`` would have left.
+
+        Parameters
+        ----------
+        first : ndarray, shape (C,)
+            The first sample.
+
+        Returns
+        -------
+        ndarray, shape (n_sections, C, 2)
+        """
+        return self._steady[:, None, :] * first[None, :, None]
+
+    def __call__(self, signal: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Filter a chunk.
+
+        Parameters
+        ----------
+        signal : ndarray of float64, shape (C, n)
+            The chunk.
+        state : ndarray, shape (n_sections, C, 2)
+            From `start` or from the chunk before.
+
+        Returns
+        -------
+        signal : ndarray, shape (C, n)
+        state : ndarray, shape (n_sections, C, 2)
+        """
+        return sosfilt(self.sos, signal, axis=-1, zi=state)
+
+
+@dataclass
+class BankState:
+    """What a filter bank remembers between chunks: rows seen, and each filter's state."""
+
+    rows: int
+    lowpass: list[np.ndarray]
+    band: list[np.ndarray]
+    smooth: list[np.ndarray]
+
+
+class FilterBank:
+    """Low-passes of every channel, and the logarithm of its power in bands.
+
+    The low-passes are the "FBL" features of the competition's first place: Butterworth low-passes,
+    order 5, whose slow ones carry the movement-related potentials. The log power follows mu and
+    beta desynchronisation: band-pass, square, low-pass, logarithm.
+
+    Parameters
+    ----------
+    rate : float
+        Samples a second of the recordings.
+    lowpass_hz : sequence of float
+        Cut-off of each low-pass.
+    order : int
+        Their order.
+    power_bands_hz : sequence of (float, float)
+        Edges of each band whose power is followed (order 3).
+    power_smoothing_hz : float
+        Cut-off of the low-pass that smooths the power (order 2).
+    decimate : int
+        Keep the features of rows 0, ``decimate``, 2 ``decimate``, ... only.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        lowpass_hz: list[float],
+        order: int,
+        power_bands_hz: list[list[float]],
+        power_smoothing_hz: float,
+        decimate: int,
+    ) -> None:
+        self.decimate = decimate
+        self.lowpass = [CausalFilter(design(rate, None, f, order)) for f in lowpass_hz]
+        self.band = [CausalFilter(design(rate, low, high, 3)) for low, high in power_bands_hz]
+        smoothing = design(rate, None, power_smoothing_hz, 2)
+        self.smooth = [CausalFilter(smoothing) for _ in self.band]
+
+    def n_features(self, n_channels: int) -> int:
+        """Count the features of so many channels."""
+        return n_channels * (len(self.lowpass) + len(self.band))
+
+    def start(self, first: np.ndarray) -> BankState:
+        """Start every filter from the first sample, shape (C,)."""
+        first = np.asarray(first, dtype=np.float64)
+        rest = np.zeros_like(first)
+        return BankState(
+            0,
+            [f.start(first) for f in self.lowpass],
+            [f.start(first) for f in self.band],
+            [f.start(rest) for f in self.smooth],
+        )
+
+    def transform(
+        self, signal: np.ndarray, state: BankState | None = None
+    ) -> tuple[np.ndarray, BankState]:
+        """Turn a chunk of signal into features.
+
+        Parameters
+        ----------
+        signal : ndarray, shape (n, C)
+            Consecutive samples of one series.
+        state : BankState, optional
+            What the chunk before left; at a series' start none.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n', F)
+            One row for every sample whose number in the series is a multiple of ``decimate``; F is
+            filter by filter, channel by channel within each. Row k uses samples up to
+            ``k * decimate`` only.
+        state : BankState
+            For the next chunk.
+        """
+        if state is None:
+            state = self.start(signal[0])
+        chunk = np.ascontiguousarray(np.asarray(signal, dtype=np.float64).T)
+        skip = -state.rows % self.decimate
+        channels = chunk.shape[0]
+        kept = len(range(skip, chunk.shape[1], self.decimate))
+        features = np.empty((kept, self.n_features(channels)), dtype=np.float32)
+        after = BankState(state.rows + chunk.shape[1], [], [], [])
+        column = 0
+        for lowpass, past in zip(self.lowpass, state.lowpass, strict=True):
+            slow, past = lowpass(chunk, past)
+            after.lowpass.append(past)
+            features[:, column : column + channels] = slow[:, skip :: self.decimate].T
+            column += channels
+        for band, smooth, past, past_power in zip(
+            self.band, self.smooth, state.band, state.smooth, strict=True
+        ):
+            inside, past = band(chunk, past)
+            power, past_power = smooth(np.square(inside), past_power)
+            after.band.append(past)
+            after.smooth.append(past_power)
+            kept_power = np.maximum(power[:, skip :: self.decimate], 0.0)
+            features[:, column : column + channels] = np.log(kept_power + POWER_FLOOR).T
+            column += channels
+        return features, after
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and summed squared deviations of each feature: enough to standardise.
+
+    They are kept for each series, so that any choice of training series has its scaler without a
+    further pass over the data.
+    """
+
+    count: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> Moments:
+        """Measure one series' features, shape (T', F)."""
+        mean = features.mean(axis=0, dtype=np.float64)
+        # Block by block: a float64 copy of a whole series would be the largest array of the stage.
+        squares = np.zeros_like(mean)
+        for begin in range(0, len(features), 4096):
+            squares += np.square(features[begin : begin + 4096] - mean).sum(axis=0)
+        return cls(len(features), mean, squares)
+
+    @staticmethod
+    def pooled(parts: list[Moments]) -> Moments:
+        """Combine the moments of several series (Chan, Golub & LeVeque 1979)."""
+        count = sum(p.count for p in parts)
+        mean = sum(p.mean * p.count for p in parts) / count
+        squares = sum(p.squares + p.count * np.square(p.mean - mean) for p in parts)
+        return Moments(count, np.asarray(mean), np.asarray(squares))
+
+    def scaler(self) -> tuple[np.ndarray, np.ndarray]:
+        """Give mean and standard deviation, both float32 of shape (F,); 1 for a flat feature."""
+        deviation = np.sqrt(self.squares / self.count)
+        flat = deviation <= 1e-6 * np.maximum(1.0, np.abs(self.mean))
+        return self.mean.astype(np.float32), np.where(flat, 1.0, deviation).astype(np.float32)
+
+
+def filter_series(
+    scratch: Path,
+    report: object,
+    folder: Path,
+    subject: int,
+    series: int,
+    about: Description,
+    options: dict,
+) -> None:
+    """Turn one recording into features on disk (the work of one task).
+
+    Writes ``<name>_features.npy``, shape (T', F), ``<name>_moments.npz`` and, for a labelled
+    series, ``<name>_labels.npy``, shape (T', E): the labels of the rows that were kept.
+
+    Parameters
+    ----------
+    scratch : Path
+        Where to write.
+    report : callable
+        Not used: the task is short.
+    folder : Path
+        The ingested recordings.
+    subject, series : int
+        Which one.
+    about : Description
+        What the recordings share.
+    options : dict
+        The arguments of `FilterBank` after ``rate``.
+    """
+    recording = Recording.load(folder, subject, series, about)
+    bank = FilterBank(about.rate, **options)
+    features, _ = bank.transform(recording.signal)
+    np.save(scratch / f"{recording.name}_features.npy", features)
+    moments = Moments.of(features)
+    np.savez(
+        scratch / f"{recording.name}_moments.npz",
+        count=moments.count,
+        mean=moments.mean,
+        squares=moments.squares,
+    )
+    if recording.events is not None:
+        labels = np.ascontiguousarray(recording.events[:: bank.decimate])
+        np.save(scratch / f"{recording.name}_labels.npy", labels)
+
+
+@dataclass(frozen=True)
+class FeatureSeries:
+    """The features of one series, memory-mapped.
+
+    Parameters
+    ----------
+    subject, series : int
+        Which one.
+    features : ndarray of float32, shape (T', F)
+        Not yet standardised.
+    labels : ndarray of uint8, shape (T', E), or None
+        None for a series without labels.
+    moments : Moments
+        Of this series.
+    """
+
+    subject: int
+    series: int
+    features: np.ndarray
+    labels: np.ndarray | None
+    moments: Moments
+
+    @classmethod
+    def load(cls, folder: Path, subject: int, series: int) -> FeatureSeries:
+        """Open what `filter_series` wrote."""
+        stem = folder / f"subj{subject}_series{series}"
+        labels = Path(f"{stem}_labels.npy")
+        with np.load(f"{stem}_moments.npz") as stored:
+            moments = Moments(int(stored["count"]), stored["mean"], stored["squares"])
+        return cls(
+            subject,
+            series,
+            np.load(f"{stem}_features.npy", mmap_mode="r"),
+            np.load(labels, mmap_mode="r") if labels.exists() else None,
+            moments,
+        )

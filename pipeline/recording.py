@@ -1,0 +1,136 @@
+"""A recording: one series of one subject, as every later step sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import mne
+
+
+def series_name(subject: int, series: int) -> str:
+    """Name a series as its files and its rows are named, e.g. ``subj3_series7``."""
+    return f"subj{subject}_series{series}"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What all recordings of a data set share.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        The C channel names, in the order of the signal's columns.
+    events : tuple of str
+        The E event names, in the order of the labels' columns.
+    rate : float
+        Samples a second.
+    unit_volts : float
+        Volts in one unit of the signal.
+    montage : str
+        Name of the MNE standard montage that knows the channels' positions.
+    """
+
+    channels: tuple[str, ...]
+    events: tuple[str, ...]
+    rate: float
+    unit_volts: float
+    montage: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One series of one subject.
+
+    Parameters
+    ----------
+    subject, series : int
+        Which one it is; recordings are ordered by these two as numbers.
+    signal : ndarray, shape (T, C)
+        The samples in the file's own units, in a compact type, often memory-mapped read-only.
+    events : ndarray of uint8, shape (T, E), or None
+        1 where an event is active; None for a series without labels.
+    about : Description
+        Names, rate and units.
+    """
+
+    subject: int
+    series: int
+    signal: np.ndarray
+    events: np.ndarray | None
+    about: Description
+
+    @property
+    def name(self) -> str:
+        """The name of the series, e.g. ``subj3_series7``."""
+        return series_name(self.subject, self.series)
+
+    @classmethod
+    def load(cls, folder: Path, subject: int, series: int, about: Description) -> Recording:
+        """Open an ingested recording, memory-mapped.
+
+        Parameters
+        ----------
+        folder : Path
+            Where ingestion put it.
+        subject, series : int
+            Which one.
+        about : Description
+            What the data set's recordings share.
+        """
+        name = series_name(subject, series)
+        labels = folder / f"{name}_events.npy"
+        return cls(
+            subject,
+            series,
+            np.load(folder / f"{name}_signal.npy", mmap_mode="r"),
+            np.load(labels, mmap_mode="r") if labels.exists() else None,
+            about,
+        )
+
+    def to_raw(self) -> mne.io.Raw:
+        """Give the recording to MNE.
+
+        Returns
+        -------
+        mne.io.Raw
+            Channels of type EEG in volts (``unit_volts`` a unit) at the standard montage's
+            positions; each run of an event's label is an annotation of that name.
+        """
+        import mne
+
+        info = mne.create_info(list(self.about.channels), self.about.rate, "eeg")
+        volts = np.asarray(self.signal, dtype=np.float64).T * self.about.unit_volts
+        raw = mne.io.RawArray(volts, info, verbose=False)
+        raw.set_montage(self.about.montage, match_case=False, verbose=False)
+        if self.events is not None:
+            onsets, lengths, names = [], [], []
+            for column, event in enumerate(self.about.events):
+                for first, last in label_runs(self.events[:, column]):
+                    onsets.append(first / self.about.rate)
+                    lengths.append((last - first) / self.about.rate)
+                    names.append(event)
+            raw.set_annotations(mne.Annotations(onsets, lengths, names))
+        return raw
+
+
+def label_runs(labels: np.ndarray) -> list[tuple[int, int]]:
+    """Find where a label is 1.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (T,)
+        Zeros and ones.
+
+    Returns
+    -------
+    list of (int, int)
+        First row of each run of ones, and the row after its last.
+    """
+    edges = np.diff(np.concatenate([[0], np.asarray(labels, dtype=np.int8), [0]]))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return [(int(a), int(b)) for a, b in zip(starts, stops, strict=True)]

@@ -1,0 +1,365 @@
+"""What a stage is: tasks with declared inputs, outputs and a slice of the configuration.
+
+A task is fresh when its manifest says that the same code, with the same slice of the
+configuration and the same input contents, wrote the files that are there now. Everything else is
+stale and is done again. The outputs are written in a hidden folder and renamed into place, the
+manifest last, so that a stage is there whole or not at all. Each configuration has a folder of its
+own, so that switching a parameter from A to B and back to A finds A's results again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from pipeline.errors import PipelineError
+
+Report = Callable[[float, dict[str, Any]], None]
+"""How work tells its progress: the share of its weight since last time, and any news."""
+
+
+def digest(*parts: Any) -> str:
+    """Digest anything that JSON can write; equal content gives equal text of 12 characters."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _content(path: str, size: int, mtime_ns: int) -> str:
+    hasher = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def content(path: Path) -> str:
+    """Digest a file's bytes; read only once while its size and time stay the same."""
+    stat = path.stat()
+    return _content(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def code_digest(modules: Sequence[ModuleType], packages: Sequence[str] = ()) -> str:
+    """Digest the source of the modules that do a stage's work, and its packages' versions."""
+    sources = [Path(m.__file__ or "").read_text(encoding="utf-8") for m in modules]
+    return digest(sources, [metadata.version(p) for p in packages])
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A stage's folder for one configuration: ``<stage>-<key>`` below the data set's.
+
+    Parameters
+    ----------
+    parent : Path
+        The data set's folder of derived files.
+    stage : str
+        The stage's name.
+    config : object
+        The slice of the configuration that the stage reads, plain.
+    code : str
+        From `code_digest`.
+    upstream : str
+        The key of the folder it reads from, empty for the first.
+    """
+
+    parent: Path
+    stage: str
+    config: Any
+    code: str
+    upstream: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the folder's content depends on, apart from the inputs' bytes."""
+        return digest(self.stage, self.config, self.code, self.upstream)
+
+    @property
+    def path(self) -> Path:
+        """Where the stage's outputs lie."""
+        return self.parent / f"{self.stage}-{self.key}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of a stage's work.
+
+    Parameters
+    ----------
+    folder : Folder
+        Whose piece it is.
+    name : str
+        E.g. ``subj3_series7``; its manifest is ``<name>.json``.
+    inputs : tuple of Path
+        Every file that it reads.
+    outputs : tuple of str
+        Every file that it writes.
+    work : callable
+        Called as ``work(scratch, report, *arguments)``; writes the outputs into ``scratch``.
+    arguments : tuple
+        What else the work is told.
+    weight : float
+        Its share of the progress bar.
+    resumable : bool
+        Keep the scratch folder when the work is cut off: it finds its checkpoint there again.
+    """
+
+    folder: Folder
+    name: str
+    inputs: tuple[Path, ...]
+    outputs: tuple[str, ...]
+    work: Callable[..., None]
+    arguments: tuple[Any, ...] = ()
+    weight: float = 1.0
+    resumable: bool = False
+
+    @property
+    def manifest(self) -> Path:
+        """The file that is written last."""
+        return self.folder.path / f"{self.name}.json"
+
+    def paths(self) -> list[Path]:
+        """Give the outputs with their folder."""
+        return [self.folder.path / output for output in self.outputs]
+
+
+@dataclass
+class Summary:
+    """What became of a stage's tasks."""
+
+    stage: str
+    fresh: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """Say it in one line."""
+        if not self.done:
+            return f"{self.stage:<9}fresh, nothing to do ({len(self.fresh)} of {len(self.fresh)})"
+        kept = f", {len(self.fresh)} fresh" if self.fresh else ""
+        return f"{self.stage:<9}{len(self.done)} done{kept} in {self.seconds:.1f} s"
+
+
+def is_fresh(task: Task, inputs: dict[str, str]) -> bool:
+    """Tell whether a task's outputs are there, whole, and made from these input contents."""
+    try:
+        manifest = json.loads(task.manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if manifest.get("key") != task.folder.key or manifest.get("inputs") != inputs:
+        return False
+    recorded = manifest.get("outputs", {})
+    if sorted(recorded) != sorted(task.outputs):
+        return False
+    for output, (size, mtime_ns, known) in recorded.items():
+        file = task.folder.path / output
+        if not file.exists():
+            return False
+        stat = file.stat()
+        if (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns) and content(file) != known:
+            return False
+    return True
+
+
+def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str, float]:
+    """Do one task: scratch folder, work, rename, manifest."""
+    begun = time.perf_counter()
+    folder = task.folder.path
+    unique = "resume-" + digest(task.folder.key, inputs) if task.resumable else str(os.getpid())
+    scratch = folder / f".{task.name}.{unique}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".{task.name}.*"):
+            owner = left.name.rsplit(".", 1)[1]
+            if left != scratch and not (owner.isdigit() and _alive(int(owner))):
+                shutil.rmtree(left, ignore_errors=True)
+        scratch.mkdir(exist_ok=True)
+    except OSError as error:
+        raise PipelineError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        task.work(scratch, report, *task.arguments)
+        written = {}
+        for output in task.outputs:
+            file = scratch / output
+            stat = file.stat()
+            written[output] = (stat.st_size, stat.st_mtime_ns, content(file))
+        for output in task.outputs:
+            (folder / output).parent.mkdir(exist_ok=True)
+            os.replace(scratch / output, folder / output)
+        manifest = {
+            "stage": task.folder.stage,
+            "key": task.folder.key,
+            "config": task.folder.config,
+            "inputs": inputs,
+            "outputs": written,
+            "seconds": round(time.perf_counter() - begun, 3),
+        }
+        (scratch / "manifest").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        os.replace(scratch / "manifest", task.manifest)
+        report.finish()
+    except OSError as error:
+        place = error.filename or folder
+        raise PipelineError(f"{place}: {error.strerror or error}") from error
+    finally:
+        if not task.resumable:
+            shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return task.name, time.perf_counter() - begun
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class _Reporter:
+    """Carries a worker's progress to the process that draws the bar."""
+
+    def __init__(self, messages: Any, name: str, weight: float) -> None:
+        self.messages, self.name, self.left = messages, name, weight
+
+    def __call__(self, progress: float, news: dict[str, Any]) -> None:
+        progress = min(progress, self.left)
+        self.left -= progress
+        self.messages.put((self.name, progress, news))
+
+    def finish(self) -> None:
+        self(self.left, {})
+
+
+def _drain(messages: Any, bar: tqdm, listen: Callable[[str, dict[str, Any]], None] | None) -> None:
+    while (message := messages.get()) is not None:
+        name, progress, news = message
+        if progress:
+            bar.update(progress)
+        if news:
+            if listen is not None:
+                listen(name, news)
+            if "show" in news:
+                bar.set_postfix_str(f"{name} {news['show']}", refresh=False)
+
+
+def run(
+    stage: str,
+    tasks: Iterable[Task],
+    workers: int = 1,
+    listen: Callable[[str, dict[str, Any]], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> Summary:
+    """Do the stale ones of a stage's tasks, in parallel, under a progress bar.
+
+    Parameters
+    ----------
+    stage : str
+        What the bar and the summary are headed with.
+    tasks : iterable of Task
+        The whole stage.
+    workers : int
+        Processes; with 1 the work is done in this one.
+    listen : callable, optional
+        Called in this process as ``listen(task name, news)`` with what the work reports.
+    say : callable
+        Prints a line.
+
+    Returns
+    -------
+    Summary
+        Which tasks were fresh and which were done.
+
+    Raises
+    ------
+    PipelineError
+        From the work, or when an output folder cannot be written.
+    """
+    begun = time.perf_counter()
+    summary, stale = Summary(stage), []
+    for task in tasks:
+        inputs = {file.name: content(file) for file in task.inputs}
+        if is_fresh(task, inputs):
+            summary.fresh.append(task.name)
+        else:
+            stale.append((task, inputs))
+    if stale:
+        _run_stale(stage, stale, min(workers, len(stale)), listen, summary)
+        summary.seconds = time.perf_counter() - begun
+    say(summary.line())
+    return summary
+
+
+def _run_stale(
+    stage: str,
+    stale: list[tuple[Task, dict[str, str]]],
+    workers: int,
+    listen: Callable[[str, dict[str, Any]], None] | None,
+    summary: Summary,
+) -> None:
+    manager: Any = None
+    if workers > 1:
+        from multiprocessing import Manager
+
+        manager = Manager()
+    messages = manager.Queue() if manager else queue.Queue()
+    total = sum(task.weight for task, _ in stale)
+    layout = "{desc:<9}{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining} {postfix}"
+    with tqdm(total=total, desc=stage, bar_format=layout, mininterval=0.5, leave=False) as bar:
+        drain = threading.Thread(target=_drain, args=(messages, bar, listen), daemon=True)
+        drain.start()
+        try:
+            jobs = (
+                delayed(_execute)(task, inputs, _Reporter(messages, task.name, task.weight))
+                for task, inputs in stale
+            )
+            pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+            for name, _ in pool(jobs):
+                summary.done.append(name)
+        finally:
+            messages.put(None)
+            drain.join(timeout=30)
+            if manager:
+                manager.shutdown()
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under a hidden name beside it, then rename it into place.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : callable
+        Called with the hidden name.
+
+    Raises
+    ------
+    PipelineError
+        When the folder cannot be written; nothing is left behind.
+    """
+    hidden = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(hidden)
+        os.replace(hidden, path)
+    except OSError as error:
+        raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        hidden.unlink(missing_ok=True)

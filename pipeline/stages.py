@@ -1,0 +1,522 @@
+"""Every stage's tasks: what each reads and writes, and its slice of the configuration.
+
+The way is one-directional. `run` goes along it as far as the configuration's ``stage`` says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import (
+    config as config_module,
+)
+from pipeline import (
+    detector,
+    filtering,
+    ingest,
+    lstm,
+    recording,
+    report,
+    scoring,
+    simulate,
+    submission,
+    training,
+    windows,
+)
+from pipeline.config import Config, Scope, Source, Stage, plain
+from pipeline.errors import ConfigError
+from pipeline.ingest import RawSeries
+from pipeline.recording import Description, Recording, series_name
+from pipeline.scoring import Score
+from pipeline.stage import Folder, Report, Task, code_digest, write_whole
+from pipeline.stage import run as run_tasks
+from pipeline.tracking import Tracker
+from pipeline.training import Job, Options
+
+Key = tuple[int, int]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a command's results are.
+
+    Parameters
+    ----------
+    folder : Path or None
+        The recipe's folder of results; None where the command stopped before.
+    submission : Path or None
+        The submission.
+    auc : DataFrame or None
+        AUC per event and their mean: pooled, per subject, and the subjects' mean.
+    """
+
+    folder: Path | None = None
+    submission: Path | None = None
+    auc: pd.DataFrame | None = None
+
+
+class Flow:
+    """The stages of one configuration.
+
+    Parameters
+    ----------
+    config : Config
+        Composed and checked.
+    say : callable
+        Prints a line.
+    """
+
+    def __init__(self, config: Config, say: Say = print) -> None:
+        self.config, self.say = config, say
+        data = config.dataset
+        self.about = Description(
+            tuple(data.channels), tuple(data.events), data.rate, data.unit_volts, data.montage
+        )
+        self.derived = config_module.path(config.data_dir) / "derived" / data.name
+        self.labelled = [*data.train_series, *data.valid_series]
+        self.unlabelled = list(data.test_series)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self.cores = cores or 1
+        self.workers = config.workers or self.cores
+        self.tracker = Tracker(config, self.name)
+
+    # ---- folders: one a stage and configuration ------------------------------------------------
+
+    def _folder(
+        self, stage: str, options: object, code: list, packages: list[str], up: Folder | None
+    ) -> Folder:
+        return Folder(
+            self.derived, stage, options, code_digest(code, packages), up.key if up else ""
+        )
+
+    @property
+    def simulate_folder(self) -> Folder:
+        """Simulated raw files."""
+        options = plain(self.config.dataset.simulation)
+        # How many subjects and series there are changes none of them, so it makes no new folder.
+        slim = {k: v for k, v in options.items() if k not in ("subjects", "series")}
+        return self._folder("simulate", slim, [simulate], ["numpy", "scipy", "mne"], None)
+
+    @property
+    def raw(self) -> Path:
+        """Where the raw files lie; never written to, except by the simulator."""
+        if self.config.dataset.source is Source.simulated:
+            return self.simulate_folder.path
+        if not self.config.dataset.raw:
+            raise ConfigError("dataset.raw=null: name the folder that holds Kaggle's files")
+        return config_module.path(self.config.dataset.raw)
+
+    @property
+    def ingest_folder(self) -> Folder:
+        """Recordings."""
+        simulated = self.config.dataset.source is Source.simulated
+        options = {"channels": list(self.about.channels), "events": list(self.about.events)}
+        up = self.simulate_folder if simulated else None
+        return self._folder("ingest", options, [ingest, recording], ["pyarrow", "numpy"], up)
+
+    @property
+    def filter_folder(self) -> Folder:
+        """Features."""
+        options = {"rate": self.about.rate, **plain(self.config.filter)}
+        packages = ["mne", "scipy", "numpy"]
+        return self._folder("filter", options, [filtering], packages, self.ingest_folder)
+
+    @property
+    def options(self) -> Options:
+        """What training reads of the configuration."""
+        c = self.config
+        return Options(plain(c.window), plain(c.model), plain(c.train), c.seed)
+
+    @property
+    def train_folder(self) -> Folder:
+        """Models, histories and held-out logits."""
+        c, o = self.config, self.options
+        # How often a checkpoint is written changes nothing that is learned.
+        loop = {k: v for k, v in o.train.items() if k != "checkpoint_seconds"}
+        device = str(training.choose_device(c.device).type)
+        splits = [list(c.dataset.train_series), list(c.dataset.valid_series)]
+        scope = sorted(c.dataset.subjects) if c.train.scope is Scope["global"] else []
+        options = [o.window, o.model, loop, o.seed, splits, self.unlabelled, device, scope]
+        code = [training, windows, detector, lstm, scoring]
+        return self._folder("train", options, code, ["torch", "numpy"], self.filter_folder)
+
+    @property
+    def name(self) -> str:
+        """The recipe with a short id of all that it depends on; says if it is simulated."""
+        return f"{self.config.recipe}-{self.config.dataset.name}-{self.results_folder.key[:6]}"
+
+    @property
+    def results_folder(self) -> Folder:
+        """Tables, pictures and the submission: what people look at."""
+        options = [self.config.recipe, list(self.config.dataset.subjects)]
+        code = code_digest([report, scoring, submission, detector])
+        parent = config_module.path(self.config.output_dir) / self.config.dataset.name
+        return Folder(parent, self.config.recipe, options, code, self.train_folder.key)
+
+    # ---- tasks --------------------------------------------------------------------------------
+
+    def simulate(self) -> None:
+        """Write the simulated raw files, as Kaggle ships its own."""
+        sim = self.config.dataset.simulation
+        wanted = list(self.config.dataset.subjects) or range(1, sim.subjects + 1)
+        tasks = []
+        for subject in wanted:
+            for series in sorted([*self.labelled, *self.unlabelled]):
+                name, labelled = series_name(subject, series), series in self.labelled
+                half = "train" if labelled else "test"
+                files = [f"{half}/{name}_data.csv"]
+                if labelled:
+                    files.append(f"{half}/{name}_events.csv")
+                tasks.append(
+                    Task(
+                        self.simulate_folder, name, (), tuple(files), simulate_raw,
+                        (plain(sim), self.about.rate, subject, series, half, labelled),
+                    )
+                )  # fmt: skip
+        run_tasks("simulate", tasks, self.workers, say=self.say)
+
+    def found(self) -> list[RawSeries]:
+        """List the raw series that the splits name, ordered by (subject, series)."""
+        data = self.config.dataset
+        subjects = list(data.subjects)
+        if data.source is Source.simulated and not subjects:
+            subjects = list(range(1, data.simulation.subjects + 1))
+        return ingest.find_series(self.raw, subjects, self.labelled, self.unlabelled)
+
+    def ingest(self, found: list[RawSeries]) -> None:
+        """Turn raw files into recordings."""
+        tasks = [
+            Task(
+                self.ingest_folder, raw.name, raw.paths, ingest.outputs(raw), ingest.ingest_series,
+                (raw, list(self.about.channels), list(self.about.events)),
+            )
+            for raw in found
+        ]  # fmt: skip
+        run_tasks("ingest", tasks, self.workers, say=self.say)
+
+    def filter(self, found: list[RawSeries]) -> None:
+        """Turn recordings into features."""
+        options = plain(self.config.filter)
+        tasks = []
+        for raw in found:
+            kinds = ["features.npy", "moments.npz"] + (["labels.npy"] if raw.events else [])
+            tasks.append(
+                Task(
+                    self.filter_folder, raw.name,
+                    tuple(self.ingest_folder.path / o for o in ingest.outputs(raw)),
+                    tuple(f"{raw.name}_{kind}" for kind in kinds), filtering.filter_series,
+                    (self.ingest_folder.path, raw.subject, raw.series, self.about, options),
+                )
+            )  # fmt: skip
+        run_tasks("filter", tasks, self.workers, say=self.say)
+
+    def groups(self, found: list[RawSeries]) -> dict[str, list[int]]:
+        """Say which subjects share a model, by the model's name."""
+        subjects = sorted({raw.subject for raw in found})
+        if self.config.train.scope is Scope.subject:
+            return {f"subj{s}": [s] for s in subjects}
+        return {"all": subjects}
+
+    def jobs(self, found: list[RawSeries], final: bool) -> list[Job]:
+        """Plan the trainings: validating ones, or the final ones that follow them."""
+        data = self.config.dataset
+        fit = self.labelled if final else list(data.train_series)
+        held_out = self.unlabelled if final else list(data.valid_series)
+        jobs = []
+        for group, subjects in self.groups(found).items():
+            twin = self.train_folder.path / f"{group}_validate_history.csv"
+            jobs.append(
+                Job(
+                    f"{group}_final" if final else f"{group}_validate",
+                    tuple((s, r) for s in subjects for r in sorted(fit)),
+                    tuple((s, r) for s in subjects for r in sorted(held_out)),
+                    not final,
+                    self.filter_folder.path,
+                    self.about.events,
+                    twin if final else None,
+                )
+            )
+        return jobs
+
+    def window(self, found: list[RawSeries]) -> None:
+        """Say how the features are cut into sequences; training cuts them so, in memory."""
+        for job in self.jobs(found, final=False):
+            lengths = [
+                len(np.load(job.folder / f"{series_name(*key)}_labels.npy", mmap_mode="r"))
+                for key in job.fit
+            ]
+            plan = windows.plan_epoch(lengths, **plain(self.config.window))
+            table = plan.table()
+            self.say(
+                f"window   {job.name}: {len(lengths)} series, {table['scored'].sum():,} rows "
+                f"-> {len(plan)} batches of up to {plan.series.shape[1]} x {plan.length} rows, "
+                f"{int(plan.reset.sum())} streams"
+            )
+
+    def train(self, found: list[RawSeries], final: bool) -> None:
+        """Fit the models, each in a process of its own while there are cores."""
+        jobs = self.jobs(found, final)
+        workers = min(self.workers, len(jobs))
+        device = self.config.device
+        if training.choose_device(device).type != "cpu":
+            workers = 1  # the trainings would only fight over the one device
+        threads = max(1, self.cores // workers)
+        series = {(raw.subject, raw.series): raw for raw in found}
+        tasks = []
+        for job in jobs:
+            files = [
+                job.folder / f"{series_name(*key)}_{kind}"
+                for key in (*job.fit, *job.predict)
+                for kind in ("features.npy", "moments.npz", "labels.npy")
+                if kind != "labels.npy" or series[key].events
+            ]
+            twin = (job.history,) if job.history else ()
+            tasks.append(
+                Task(
+                    self.train_folder, job.name, (*files, *twin), job.outputs(), training.train_job,
+                    (job, self.options, device, threads),
+                    weight=float(self.config.train.epochs), resumable=True,
+                )
+            )  # fmt: skip
+        title = "final" if final else "train"
+        run_tasks(title, tasks, workers, self.tracker.listen, self.say)
+
+    def file(self, kind: str, suffix: str) -> str:
+        """Name a result, with the data set's name in it, so that no simulated one is mistaken."""
+        return f"{kind}_{self.config.dataset.name}.{suffix}"
+
+    def evaluate(self, found: list[RawSeries]) -> pd.DataFrame:
+        """Score the validating models on their held-out series, as Kaggle would."""
+        jobs = self.jobs(found, final=False)
+        keys = sorted(key for job in jobs for key in job.predict)
+        logits = [self.train_folder.path / f"{series_name(*key)}_logits.npy" for key in keys]
+        labels = [self.ingest_folder.path / f"{series_name(*key)}_events.npy" for key in keys]
+        histories = [self.train_folder.path / f"{job.name}_history.csv" for job in jobs]
+        outputs = [
+            self.file("auc", "csv"),
+            self.file("roc", "png"),
+            self.file("probabilities", "png"),
+            self.file("learning", "png"),
+        ]
+        task = Task(
+            self.results_folder, "evaluate", (*logits, *labels, *histories), tuple(outputs),
+            evaluate_work,
+            (keys, logits, labels, histories, outputs, self.about, self.config.filter.decimate,
+             self.name),
+        )  # fmt: skip
+        summary = run_tasks("evaluate", [task], say=self.say)
+        auc = pd.read_csv(task.paths()[0], index_col=0)
+        if summary.done:
+            pooled = auc.loc["pooled"].dropna()
+            self.tracker.metrics({f"auc_{event}": value for event, value in pooled.items()})
+            self.tracker.metrics(
+                {f"auc_{name}": row["mean"] for name, row in auc.dropna().iterrows()}
+            )
+            self.tracker.files(task.paths())
+        return auc
+
+    def submit(self, found: list[RawSeries]) -> Path:
+        """Write the final models' predictions of the test series, checked."""
+        keys = sorted(key for job in self.jobs(found, final=True) for key in job.predict)
+        logits = [self.train_folder.path / f"{series_name(*key)}_logits.npy" for key in keys]
+        signals = [self.ingest_folder.path / f"{series_name(*key)}_signal.npy" for key in keys]
+        sample = ingest.find_sample(self.raw)
+        output = self.file("submission", "csv")
+        inputs = (*logits, *signals, *([sample.path] if sample else []))
+        task = Task(
+            self.results_folder, "submit", inputs, (output,), submit_work,
+            (keys, logits, signals, output, self.about, self.config.filter.decimate, sample),
+        )  # fmt: skip
+        summary = run_tasks("submit", [task], say=self.say)
+        if summary.done:
+            self.tracker.files(task.paths())
+        return task.paths()[0]
+
+    def check(self) -> None:
+        """Check any submission file against the test rows."""
+        sample = ingest.find_sample(self.raw)
+        if sample is not None:
+            expected = submission.sample_ids(sample, self.about.events)
+        else:
+            found = self.found()
+            self.ingest(found)
+            rows = {
+                raw.name: len(
+                    Recording.load(
+                        self.ingest_folder.path, raw.subject, raw.series, self.about
+                    ).signal
+                )
+                for raw in found
+                if raw.series in self.unlabelled
+            }
+            expected = submission.expected_ids(rows)
+        path = Path(self.config.submission or "").expanduser()
+        rows_checked = submission.check_submission(path, expected, self.about.events)
+        self.say(f"{path}: {rows_checked:,} rows, every rule kept")
+
+
+def simulate_raw(
+    scratch: Path,
+    report_progress: Report,
+    options: dict,
+    rate: float,
+    subject: int,
+    series: int,
+    half: str,
+    labelled: bool,
+) -> None:
+    """Simulate one series and write its CSV files (the work of one task)."""
+    folder = scratch / half
+    folder.mkdir(exist_ok=True)
+    made = simulate.simulate_series(
+        simulate.SimulationConfig(**options, rate=rate), subject, series
+    )
+    simulate.write_series(made, folder, labelled)
+
+
+def evaluate_work(
+    scratch: Path,
+    report_progress: Report,
+    keys: list[Key],
+    logits: list[Path],
+    labels: list[Path],
+    histories: list[Path],
+    outputs: list[str],
+    about: Description,
+    decimate: int,
+    name: str,
+) -> None:
+    """Score, and draw (the work of one task)."""
+    truth, scores = {}, {}
+    for key, logit_file, label_file in zip(keys, logits, labels, strict=True):
+        truth[key] = np.load(label_file)
+        scores[key] = detector.hold(np.load(logit_file), decimate, len(truth[key]))
+    all_truth, all_scores = (
+        np.concatenate(list(truth.values())),
+        np.concatenate(list(scores.values())),
+    )
+    pooled = scoring.score(all_truth, all_scores, about.events)
+    rows: dict[str, Score] = {"pooled": pooled}
+    for subject in sorted({subject for subject, _ in keys}):
+        mine = [key for key in keys if key[0] == subject]
+        rows[f"subj{subject}"] = scoring.score(
+            np.concatenate([truth[key] for key in mine]),
+            np.concatenate([scores[key] for key in mine]),
+            about.events,
+        )
+    table = scoring.table(rows)
+    subjects = table.drop(index="pooled")
+    # An undefined AUC stays undefined in the mean: it is never averaged away.
+    table.loc["subject_mean"] = subjects.mean(skipna=False)
+    table.to_csv(scratch / outputs[0])
+    report.roc_picture(
+        scratch / outputs[1], all_truth, all_scores, pooled, f"{name}: held-out series, pooled"
+    )
+    shown = keys[0]
+    report.probability_picture(
+        scratch / outputs[2], truth[shown], detector.sigmoid(scores[shown]), about.events,
+        about.rate, f"{name}: {series_name(*shown)}, held out",
+    )  # fmt: skip
+    curves = {file.name.removesuffix("_history.csv"): pd.read_csv(file) for file in histories}
+    report.learning_picture(scratch / outputs[3], curves, name)
+
+
+def submit_work(
+    scratch: Path,
+    report_progress: Report,
+    keys: list[Key],
+    logits: list[Path],
+    signals: list[Path],
+    output: str,
+    about: Description,
+    decimate: int,
+    sample: ingest.RawFile | None,
+) -> None:
+    """Spread the logits over every row and write the submission (the work of one task)."""
+    probabilities = {}
+    for key, logit_file, signal_file in zip(keys, logits, signals, strict=True):
+        rows = len(np.load(signal_file, mmap_mode="r"))
+        held = detector.hold(np.load(logit_file), decimate, rows)
+        probabilities[series_name(*key)] = detector.sigmoid(held)
+    submission.write_submission(scratch / output, probabilities, about.events, sample)
+
+
+def run(config: Config, say: Say = print) -> Result:
+    """Go along the pipeline as far as ``config.stage`` says.
+
+    Parameters
+    ----------
+    config : Config
+        Composed and checked.
+    say : callable
+        Prints a line.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    PipelineError
+        A mistake in the configuration or in the data, told in one line.
+    """
+    flow = Flow(config, say)
+    try:
+        result = _go(flow, config.stage, say)
+    except BaseException as error:
+        flow.tracker.close(f"{type(error).__name__}: {error}")
+        raise
+    flow.tracker.close()
+    return result
+
+
+def _go(flow: Flow, stage: Stage, say: Say) -> Result:
+    if stage is Stage.check:
+        flow.check()
+        return Result()
+    if flow.config.dataset.source is Source.simulated:
+        flow.simulate()
+        if stage is Stage.simulate:
+            say(str(flow.raw))
+            return Result()
+    found = flow.found()
+    flow.ingest(found)
+    if stage is Stage.ingest:
+        say(str(flow.ingest_folder.path))
+        return Result()
+    flow.filter(found)
+    if stage is Stage.filter:
+        say(str(flow.filter_folder.path))
+        return Result()
+    flow.window(found)
+    if stage is Stage.window:
+        return Result()
+    flow.train(found, final=False)
+    if stage is Stage.train:
+        say(str(flow.train_folder.path))
+        return Result()
+    auc = flow.evaluate(found)
+    folder = flow.results_folder.path
+    say(f"\nAUC on series {list(flow.config.dataset.valid_series)} ({flow.name})\n")
+    say(scoring.show(auc) + "\n")
+    if stage is Stage.evaluate:
+        say(str(folder))
+        return Result(folder, None, auc)
+    flow.train(found, final=True)
+    path = flow.submit(found)
+    write_whole(folder / "config.yaml", lambda hidden: _write_config(flow.config, hidden))
+    say(str(path))
+    return Result(folder, path, auc)
+
+
+def _write_config(config: Config, path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")

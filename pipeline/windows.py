@@ -1,0 +1,196 @@
+"""Feature series to sequences and batches, losing no row.
+
+A plan says, before anything is computed, which rows of which series stand in which lane of which
+batch, which of them are scored, and where a lane's state starts anew. The series are cut two ways:
+
+carried state (``window.streams`` >= 1)
+    Each series is cut into that many contiguous streams. A stream is a chain of windows of
+    ``window.length`` rows, in consecutive batches of one lane; (h, c) pass from each to the next,
+    gradients do not (truncated back-propagation through time).
+no carried state (``window.streams`` = 0)
+    Every window is a stream of its own.
+
+A stream starts from a state of zero; where it does not start at the series' own start, it first
+sees ``window.burn_in`` rows that are not scored, so that no row is scored with an empty state.
+With ``window.stride`` n, the network runs on every n-th row, and the n phases are series of their
+own. In every case each row is scored exactly once an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+
+EMPTY = -1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One epoch's batches, each field an int array of shape (n_batches, B).
+
+    Parameters
+    ----------
+    series : ndarray
+        Which series stands in the lane, an index into the list that was planned; -1 for none.
+    start : ndarray
+        Its first row.
+    rows : ndarray
+        How many rows, ``stride`` apart; the rest of the window is padding.
+    burn : ndarray
+        How many of them, from the start, are not scored.
+    reset : ndarray of bool
+        Whether the lane's state starts from zero here.
+    length, stride : int
+        Of every window.
+    """
+
+    series: np.ndarray
+    start: np.ndarray
+    rows: np.ndarray
+    burn: np.ndarray
+    reset: np.ndarray
+    length: int
+    stride: int
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def table(self) -> pd.DataFrame:
+        """Write the plan out for people: one line a window, in the order of training."""
+        batch, lane = np.nonzero(self.series != EMPTY)
+        at = (batch, lane)
+        return pd.DataFrame(
+            {
+                "batch": batch,
+                "lane": lane,
+                "series": self.series[at],
+                "first_row": self.start[at],
+                "last_row": self.start[at] + (self.rows[at] - 1) * self.stride,
+                "rows": self.rows[at],
+                "scored": self.rows[at] - self.burn[at],
+                "state": np.where(self.reset[at], "zero", "carried"),
+            }
+        )
+
+
+Window = tuple[int, int, int, int, bool]
+
+
+def _streams(
+    lengths: list[int], length: int, stride: int, streams: int, burn_in: int, shift: int
+) -> Iterator[list[Window]]:
+    """Cut every series into streams, each a list of windows (series, start, rows, burn, reset)."""
+    for index, total in enumerate(lengths):
+        for phase in range(min(stride, total)):
+            steps = len(range(phase, total, stride))
+            if streams:
+                cuts = np.linspace(0, steps, min(streams, steps) + 1).round().astype(int)
+            else:
+                new = length - burn_in
+                cuts = np.unique(np.r_[0, np.arange(shift % new, steps, new), steps])
+            for begin, end in pairwise(cuts):
+                first = max(0, begin - burn_in)
+                yield [
+                    (
+                        index,
+                        phase + at * stride,
+                        min(length, end - at),
+                        min(max(0, begin - at), length),
+                        at == first,
+                    )
+                    for at in range(first, end, length)
+                ]
+
+
+def plan_epoch(
+    lengths: list[int],
+    *,
+    length: int,
+    batch: int,
+    stride: int = 1,
+    streams: int = 1,
+    burn_in: int = 0,
+    rng: np.random.Generator | None = None,
+) -> Plan:
+    """Plan one epoch over some series.
+
+    Parameters
+    ----------
+    lengths : list of int
+        Rows of each series.
+    length : int
+        Rows of a window: how far gradients reach back.
+    batch : int
+        Lanes: windows that are trained on side by side.
+    stride : int
+        The network's step, in rows.
+    streams : int
+        Streams that each series is cut into; 0 for windows without carried state.
+    burn_in : int
+        Rows before a stream's own that it sees and is not scored on.
+    rng : numpy.random.Generator, optional
+        Shuffles the streams and, without carried state, shifts the cuts; None keeps the order.
+
+    Returns
+    -------
+    Plan
+    """
+    shift = int(rng.integers(length)) if rng is not None and not streams else 0
+    chains = list(_streams(lengths, length, stride, streams, burn_in, shift))
+    if rng is not None:
+        chains = [chains[i] for i in rng.permutation(len(chains))]
+    lanes: list[list[Window]] = [[] for _ in range(min(batch, len(chains)))]
+    for chain in chains:
+        min(lanes, key=len).extend(chain)
+    deepest = max(len(lane) for lane in lanes)
+    table = np.zeros((5, deepest, len(lanes)), dtype=np.int64)
+    table[0] = EMPTY
+    for column, lane in enumerate(lanes):
+        table[:, : len(lane), column] = np.array(lane, dtype=np.int64).T
+    series, start, rows, burn, reset = table
+    return Plan(series, start, rows, burn, reset.astype(bool), length, stride)
+
+
+class Batches:
+    """Gathers a plan's batches from standardised features.
+
+    Parameters
+    ----------
+    features : list of torch.Tensor, each (T', F)
+        One a series.
+    labels : list of torch.Tensor, each (T', E)
+        Likewise.
+    """
+
+    def __init__(self, features: list[torch.Tensor], labels: list[torch.Tensor]) -> None:
+        self.lengths = [len(f) for f in features]
+        self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+        self.features = torch.cat(features)
+        self.labels = torch.cat(labels).float()
+
+    def gather(self, plan: Plan, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Give one batch.
+
+        Returns
+        -------
+        x : Tensor, shape (B, L, F)
+            Zero where there is no row.
+        y : Tensor, shape (B, L, E)
+        scored : Tensor of bool, shape (B, L)
+            False for burn-in and padding.
+        """
+        step = np.arange(plan.length)
+        present = step < plan.rows[number][:, None]
+        scored = present & (step >= plan.burn[number][:, None])
+        row = plan.start[number][:, None] + step * plan.stride
+        index = torch.from_numpy(
+            np.where(present, self.offsets[plan.series[number]][:, None] + row, 0)
+        )
+        x, y = self.features[index], self.labels[index]
+        x[torch.from_numpy(~present)] = 0.0
+        return x, y, torch.from_numpy(scored)

@@ -35,7 +35,7 @@ class Simulation:
 
     subjects: int = 3
     series: int = 10
-    trials: int = 10
+    trials: int = 20
     seed: int = 0
 
 
@@ -99,6 +99,7 @@ class Train:
     """The loop."""
 
     scope: Scope = MISSING
+    whiten: bool = MISSING
     epochs: int = MISSING
     patience: int = MISSING
     learning_rate: float = MISSING

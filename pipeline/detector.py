@@ -149,7 +149,7 @@ class Detector:
     options : dict
         ``n_features``, ``n_events`` and the keyword arguments of `Network`.
     scalers : dict of int to (Tensor, Tensor)
-        Mean and standard deviation of the features, each (F,), by subject.
+        By subject: the features' mean, (F,), and the matrix, (F, F), that standardises them.
     stride : int
         The network's step, in rows.
     """
@@ -161,8 +161,8 @@ class Detector:
 
     def standardise(self, features: np.ndarray, subject: int) -> torch.Tensor:
         """Standardise features, shape (T', F), as this subject's training series were."""
-        mean, deviation = self.scalers[subject]
-        return (torch.from_numpy(np.array(features, dtype=np.float32)) - mean) / deviation
+        mean, matrix = self.scalers[subject]
+        return (torch.from_numpy(np.array(features, dtype=np.float32)) - mean) @ matrix
 
     def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""

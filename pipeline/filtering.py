@@ -21,6 +21,10 @@ from pipeline.recording import Description, Recording
 # electrode's noise, and it keeps the first samples, whose power is 0, finite.
 POWER_FLOOR = 1.0
 
+# Added to each eigenvalue when features are whitened: neighbouring low-passes are nearly the same,
+# and without it the directions in which they differ by rounding alone would be blown up.
+WHITEN_FLOOR = 1e-3
+
 
 @lru_cache(maxsize=256)
 def design(rate: float, low: float | None, high: float | None, order: int) -> np.ndarray:
@@ -212,39 +216,72 @@ class FilterBank:
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and summed squared deviations of each feature: enough to standardise.
+    """Count, mean and scatter matrix of the features: enough to standardise and to whiten them.
 
     They are kept for each series, so that any choice of training series has its scaler without a
     further pass over the data.
+
+    Parameters
+    ----------
+    count : int
+        Rows.
+    mean : ndarray, shape (F,)
+    scatter : ndarray, shape (F, F)
+        Sum over the rows of the outer product of the deviations from the mean.
     """
 
     count: int
     mean: np.ndarray
-    squares: np.ndarray
+    scatter: np.ndarray
 
     @classmethod
     def of(cls, features: np.ndarray) -> Moments:
         """Measure one series' features, shape (T', F)."""
         mean = features.mean(axis=0, dtype=np.float64)
+        scatter = np.zeros((len(mean), len(mean)))
         # Block by block: a float64 copy of a whole series would be the largest array of the stage.
-        squares = np.zeros_like(mean)
         for begin in range(0, len(features), 4096):
-            squares += np.square(features[begin : begin + 4096] - mean).sum(axis=0)
-        return cls(len(features), mean, squares)
+            block = features[begin : begin + 4096] - mean
+            scatter += block.T @ block
+        return cls(len(features), mean, scatter)
 
     @staticmethod
     def pooled(parts: list[Moments]) -> Moments:
         """Combine the moments of several series (Chan, Golub & LeVeque 1979)."""
         count = sum(p.count for p in parts)
-        mean = sum(p.mean * p.count for p in parts) / count
-        squares = sum(p.squares + p.count * np.square(p.mean - mean) for p in parts)
-        return Moments(count, np.asarray(mean), np.asarray(squares))
+        mean = np.sum([p.mean * p.count for p in parts], axis=0) / count
+        scatter = np.sum(
+            [p.scatter + p.count * np.outer(p.mean - mean, p.mean - mean) for p in parts], axis=0
+        )
+        return Moments(count, mean, scatter)
 
-    def scaler(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give mean and standard deviation, both float32 of shape (F,); 1 for a flat feature."""
-        deviation = np.sqrt(self.squares / self.count)
+    def scaler(self, whiten: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Give what standardises features x as ``(x - mean) @ matrix``.
+
+        Parameters
+        ----------
+        whiten : bool
+            False divides each feature by its standard deviation. True goes on to the principal
+            components of the standardised features, each scaled to about unit variance (PCA
+            whitening, Kessy, Lewin & Strimmer 2018, "PCA-cor").
+
+        Returns
+        -------
+        mean : ndarray of float32, shape (F,)
+        matrix : ndarray of float32, shape (F, F)
+            Diagonal unless whitening.
+        """
+        deviation = np.sqrt(np.diag(self.scatter) / self.count)
         flat = deviation <= 1e-6 * np.maximum(1.0, np.abs(self.mean))
-        return self.mean.astype(np.float32), np.where(flat, 1.0, deviation).astype(np.float32)
+        scale = np.where(flat, 1.0, deviation)
+        matrix = np.diag(1.0 / scale)
+        if whiten:
+            correlation = self.scatter / self.count / np.outer(scale, scale)
+            values, vectors = np.linalg.eigh(correlation)
+            # eigh leaves each vector's sign open; fix it, so that every machine agrees.
+            vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(values))])
+            matrix = matrix @ (vectors / np.sqrt(np.maximum(values, 0.0) + WHITEN_FLOOR))
+        return self.mean.astype(np.float32), matrix.astype(np.float32)
 
 
 def filter_series(
@@ -285,7 +322,7 @@ def filter_series(
         scratch / f"{recording.name}_moments.npz",
         count=moments.count,
         mean=moments.mean,
-        squares=moments.squares,
+        scatter=moments.scatter,
     )
     if recording.events is not None:
         labels = np.ascontiguousarray(recording.events[:: bank.decimate])
@@ -320,7 +357,7 @@ class FeatureSeries:
         stem = folder / f"subj{subject}_series{series}"
         labels = Path(f"{stem}_labels.npy")
         with np.load(f"{stem}_moments.npz") as stored:
-            moments = Moments(int(stored["count"]), stored["mean"], stored["squares"])
+            moments = Moments(int(stored["count"]), stored["mean"], stored["scatter"])
         return cls(
             subject,
             series,

@@ -188,7 +188,6 @@ def _header(file: RawFile, blob: bytes, expected: list[str]) -> bytes:
         columns = head.rstrip(b"\r").decode("utf-8").split(",")
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: line 1: is not UTF-8 text") from error
-    columns = [c.strip().strip('"') for c in columns]
     if columns != expected:
         missing = [c for c in expected if c not in columns]
         extra = [c for c in columns if c not in expected]

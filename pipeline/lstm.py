@@ -1,8 +1,8 @@
-"""A long short-term memory layer, written out from its equations.
+r"""A long short-term memory layer, written out from its equations.
 
 A recurrent net holds no magic: it is a feed-forward step that is also fed its own last output,
 
-.. math:: h_t = \\tanh(W x_t + U h_{t-1} + b) .
+.. math:: h_t = \tanh(W x_t + U h_{t-1} + b) .
 
 Going back through time its gradient is multiplied by :math:`U` and by a slope below 1 at every
 step, so it vanishes. The LSTM adds a second state, :math:`c_t`, which is updated by *addition*,
@@ -34,6 +34,9 @@ GATES = {
     "coupled": "fgo",
     "fused": "ifgo",
 }
+
+
+BLOCK = 32  # steps that the backward pass takes at a time
 
 
 def equations(
@@ -100,7 +103,7 @@ def equations(
 
 
 def _gates(cell: str, z: Tensor) -> dict[str, Tensor]:
-    """Views of the stacked gates: each (L, B, H)."""
+    """Return views of the stacked gates: each (L, B, H)."""
     names = GATES[cell]
     return dict(zip(names, z.chunk(len(names), -1), strict=True))
 
@@ -120,7 +123,7 @@ def _advance(
     tanh_cs = torch.empty_like(hs)
     cs[0] = c
     c = cs[0]
-    recurrent = weight_hh.t()
+    recurrent = weight_hh.t().contiguous()  # so laid out, small products take half the time
     gate = {name: view.unbind(0) for name, view in _gates(cell, z).items()}
     # Neighbouring sigmoid gates are squashed by one call.
     squash = z[..., : width - 2 * hidden].unbind(0)  # i and f, or the only one of them
@@ -128,9 +131,8 @@ def _advance(
     if peep is not None:
         p_if = peep[: 2 * hidden].view(2, hidden)
         p_o = peep[2 * hidden :]
-    loop = zip(
-        z.unbind(0), squash, gate["g"], gate["o"], hs.unbind(0), cs[1:].unbind(0), tanh_cs.unbind(0)
-    )
+    outputs = (hs.unbind(0), cs[1:].unbind(0), tanh_cs.unbind(0))
+    loop = zip(z.unbind(0), squash, gate["g"], gate["o"], *outputs, strict=True)
     for t, (z_t, s_t, g, o, h_t, c_t, tanh_c) in enumerate(loop):
         torch.addmm(z_t, h, recurrent, out=z_t)
         if p_if is not None:
@@ -161,75 +163,78 @@ def _retreat(
     weight_hh: Tensor,
     peep: Tensor | None,
     d_hs: Tensor | None,
-    d_h: Tensor | None,
-    d_c: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Go back through time: the gradient by every gate's input, by h_0 and by c_0.
+    dh: Tensor,
+    dc: Tensor,
+) -> Tensor:
+    """Go back through some steps: return the gradient by every gate's argument, (L, B, G*H).
 
-    The chain rule is the same for all the cells; with ``dh`` and ``dc`` the gradients by h_t and
-    c_t, each step is ::
+    ``dh`` and ``dc`` come in as what later steps ask of the last output and state, and are left
+    holding what these steps ask of the state before them. The chain rule is the same for all the
+    cells; each step is ::
 
-        dh  = d_hs[t] + dz[t+1] U              what the output and the next step ask of h_t
+        dh += d_hs[t]                          what the output itself is asked for
         dc += dh * through                     through = dc_t by dh_t
         dz  = (factor * dc, factor_o * dh)     the gates before o act on c_t, o on h_t
         dc  = dc * keep                        keep = dc_t by dc_{t-1}: the carousel
+        dh  = dz U
 
     and the cells differ in the factors only. Those depend on nothing that is found on the way, so
-    they are computed for all steps at once.
+    they are computed for all the steps at once.
     """
-    steps, batch, width = z.shape
+    steps, _, width = z.shape
     hidden = weight_hh.shape[-1]
     gate = _gates(cell, z)
     dz = torch.empty_like(z)  # holds the factors until the loop multiplies them in place
     factor = _gates(cell, dz)
-    g, o, c_last = gate["g"], gate["o"], cs[:-1]
+    g, o, c_before = gate["g"], gate["o"], cs[:-1]
 
-    def sigmoid_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:  # grad * y * (1 - y)
-        torch.ops.aten.sigmoid_backward.grad_input(grad, y, grad_input=out)
-
-    def tanh_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:  # grad * (1 - y^2)
-        torch.ops.aten.tanh_backward.grad_input(grad, y, grad_input=out)
-
-    sigmoid_slope(tanh_cs, o, factor["o"])
+    _sigmoid_slope(tanh_cs, o, factor["o"])
     if cell == "coupled":
-        sigmoid_slope(c_last - g, gate["f"], factor["f"])
-        tanh_slope(1 - gate["f"], g, factor["g"])
+        _sigmoid_slope(c_before - g, gate["f"], factor["f"])
+        _tanh_slope(1 - gate["f"], g, factor["g"])
     else:
-        sigmoid_slope(g, gate["i"], factor["i"])
-        tanh_slope(gate["i"], g, factor["g"])
+        _sigmoid_slope(g, gate["i"], factor["i"])
+        _tanh_slope(gate["i"], g, factor["g"])
         if cell != "vanilla":
-            sigmoid_slope(c_last, gate["f"], factor["f"])
+            _sigmoid_slope(c_before, gate["f"], factor["f"])
     through = torch.empty_like(tanh_cs)
-    tanh_slope(o, tanh_cs, through)
+    _tanh_slope(o, tanh_cs, through)
     keep = gate.get("f")
     if peep is not None and keep is not None:
         p_i, p_f, p_o = peep.chunk(3)
         through.addcmul_(factor["o"], p_o)
         keep = torch.addcmul(keep, factor["i"], p_i).addcmul_(factor["f"], p_f)
 
-    dh = (
-        torch.zeros_like(cs[0]) if d_h is None else d_h.clone(memory_format=torch.contiguous_format)
-    )
-    dc = torch.zeros_like(dh) if d_c is None else d_c.clone(memory_format=torch.contiguous_format)
-    d_out = None if d_hs is None else d_hs.unbind(0)
-    if d_out is not None:
-        dh += d_out[-1]
-    to_c = dz[..., : width - hidden].unflatten(-1, (-1, hidden)).unbind(0)
+    to_state = dz[..., : width - hidden].unflatten(-1, (-1, hidden))
     dc_wide = dc.unsqueeze(1)
     keep_t = None if keep is None else keep.unbind(0)
-    loop = list(zip(dz.unbind(0), to_c, factor["o"].unbind(0), through.unbind(0)))
+    d_hs_t = None if d_hs is None else d_hs.unbind(0)
+    rows = (dz.unbind(0), to_state.unbind(0), factor["o"].unbind(0), through.unbind(0))
+    loop = list(zip(*rows, strict=True))
+    if d_hs_t is not None:
+        dh += d_hs_t[-1]
     for t in range(steps - 1, -1, -1):
-        dz_t, to_c_t, to_o_t, through_t = loop[t]
+        dz_t, to_state_t, to_output_t, through_t = loop[t]
         dc.addcmul_(dh, through_t)
-        to_c_t.mul_(dc_wide)
-        to_o_t.mul_(dh)
+        to_state_t.mul_(dc_wide)
+        to_output_t.mul_(dh)
         if keep_t is not None:
             dc.mul_(keep_t[t])
-        if t and d_out is not None:
-            torch.addmm(d_out[t - 1], dz_t, weight_hh, out=dh)
+        if t and d_hs_t is not None:
+            torch.addmm(d_hs_t[t - 1], dz_t, weight_hh, out=dh)
         else:
             torch.mm(dz_t, weight_hh, out=dh)
-    return dz, dh, dc
+    return dz
+
+
+def _sigmoid_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:
+    """Write ``grad * y * (1 - y)``: the gradient through ``y = sigmoid(z)``."""
+    torch.ops.aten.sigmoid_backward.grad_input(grad, y, grad_input=out)
+
+
+def _tanh_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:
+    """Write ``grad * (1 - y * y)``: the gradient through ``y = tanh(z)``."""
+    torch.ops.aten.tanh_backward.grad_input(grad, y, grad_input=out)
 
 
 class _Layer(torch.autograd.Function):
@@ -259,24 +264,41 @@ class _Layer(torch.autograd.Function):
         x, weight_ih, weight_hh, bias, peep, h, c, z, hs, cs, tanh_cs = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated too
             return (None, *_differentiable(ctx, (x, weight_ih, weight_hh, bias, peep, h, c), grads))
-        need_x, need_ih, need_hh, need_bias, need_peep = ctx.needs_input_grad[1:6]
-        dz, dh, dc = _retreat(ctx.cell, z, cs, tanh_cs, weight_hh, peep, *grads)
-        flat = dz.flatten(0, 1)
-        d_x = d_ih = d_hh = d_bias = d_peep = None
-        if need_x:
-            d_x = (flat @ weight_ih).view(x.shape)
-        if need_ih:
-            d_ih = flat.t() @ x.reshape(len(flat), -1)
-        if need_hh:
-            d_hh = dz[0].t() @ h
-            if len(dz) > 1:
-                d_hh += dz[1:].flatten(0, 1).t() @ hs[:-1].flatten(0, 1)
-        if need_bias:
-            d_bias = flat.sum(0)
-        if need_peep:
-            d = _gates(ctx.cell, dz)
-            seen = {"i": cs[:-1], "f": cs[:-1], "o": cs[1:]}
-            d_peep = torch.cat([(d[name] * seen[name]).sum((0, 1)) for name in "ifo"])
+        d_hs, d_h, d_c = grads
+        dh, dc = torch.zeros_like(cs[:2])
+        if d_h is not None:
+            dh += d_h
+        if d_c is not None:
+            dc += d_c
+        sums = (weight_ih, weight_hh, bias, peep)
+        d_ih, d_hh, d_bias, d_peep = (
+            torch.zeros_like(weight) if need else None
+            for weight, need in zip(sums, ctx.needs_input_grad[2:6], strict=True)
+        )
+        d_x = weight_ih.new_empty(x.shape) if ctx.needs_input_grad[1] else None
+        # A block of steps at a time, so that what is computed here stays in the cache.
+        for start in range((len(z) - 1) // BLOCK * BLOCK, -1, -BLOCK):
+            steps = slice(start, min(start + BLOCK, len(z)))
+            states = cs[start : steps.stop + 1]
+            d_out = None if d_hs is None else d_hs[steps]
+            dz = _retreat(
+                ctx.cell, z[steps], states, tanh_cs[steps], weight_hh, peep, d_out, dh, dc
+            )
+            flat = dz.flatten(0, 1)
+            if d_x is not None:
+                torch.mm(flat, weight_ih, out=d_x[steps].flatten(0, 1))
+            if d_ih is not None:
+                d_ih.addmm_(flat.t(), x[steps].reshape(len(flat), -1).to(flat.dtype))
+            if d_hh is not None:
+                first = h if start == 0 else hs[start - 1]
+                d_hh.addmm_(dz[0].t(), first)
+                d_hh.addmm_(dz[1:].flatten(0, 1).t(), hs[start : steps.stop - 1].flatten(0, 1))
+            if d_bias is not None:
+                d_bias += flat.sum(0)
+            if d_peep is not None:
+                d = _gates(ctx.cell, dz)
+                seen = {"i": states[:-1], "f": states[:-1], "o": states[1:]}
+                d_peep += torch.cat([(d[name] * seen[name]).sum((0, 1)) for name in "ifo"])
         return None, d_x, d_ih, d_hh, d_bias, d_peep, dh, dc
 
 
@@ -637,7 +659,8 @@ class LSTM(nn.Module):
         output, h_0, c_0 = self._prepare(x, hx)
         for layer in range(self.num_layers):
             weight_ih, weight_hh, bias, peep = self._weights(layer)
-            assert weight_ih is not None and weight_hh is not None
+            assert weight_ih is not None
+            assert weight_hh is not None
             z = _transform(output, weight_ih, bias, weight_hh.dtype)
             output, cs, _ = _advance(self.cell, z, weight_hh, peep, h_0[layer], c_0[layer])
             inside = _gates(self.cell, z) | {"c": cs[1:], "h": output}

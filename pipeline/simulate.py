@@ -983,9 +983,12 @@ def write_series(
         part = folder / f".{path.name}.{os.getpid()}.part"
         columns = np.ascontiguousarray(values.T)
         table = pa.table([ids, *columns], names=["id", *names])
-        options = pa.csv.WriteOptions(quoting_style="none")
+        # The header is written by hand: pyarrow quotes it, whatever the quoting style.
+        options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
         try:
-            pa.csv.write_csv(table, part, options)
+            with open(part, "wb") as file:
+                file.write(",".join(table.column_names).encode() + b"\n")
+                pa.csv.write_csv(table, file, options)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

@@ -54,10 +54,15 @@ def content(path: Path) -> str:
     return _content(str(path), stat.st_size, stat.st_mtime_ns)
 
 
+@lru_cache
+def _source(module: ModuleType) -> str:
+    """Read a module's source once, so that an edit during a run cannot change the run's keys."""
+    return Path(module.__file__ or "").read_text(encoding="utf-8")
+
+
 def code_digest(modules: Sequence[ModuleType], packages: Sequence[str] = ()) -> str:
     """Digest the source of the modules that do a stage's work, and its packages' versions."""
-    sources = [Path(m.__file__ or "").read_text(encoding="utf-8") for m in modules]
-    return digest(sources, [metadata.version(p) for p in packages])
+    return digest([_source(m) for m in modules], [metadata.version(p) for p in packages])
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ class _Reporter:
         self.messages, self.name, self.left = messages, name, weight
 
     def __call__(self, progress: float, news: dict[str, Any]) -> None:
-        progress = min(progress, self.left)
+        progress = min(progress, self.left)  # an early stop or a resumed epoch may not add up
         self.left -= progress
         self.messages.put((self.name, progress, news))
 
@@ -251,7 +256,7 @@ def _drain(messages: Any, bar: tqdm, listen: Callable[[str, dict[str, Any]], Non
     while (message := messages.get()) is not None:
         name, progress, news = message
         if progress:
-            bar.update(progress)
+            bar.update(min(progress, bar.total - bar.n))  # rounding must not pass the end
         if news:
             if listen is not None:
                 listen(name, news)

@@ -218,7 +218,9 @@ def train_job(
     scalers = {
         subject: tuple(
             torch.from_numpy(part)
-            for part in Moments.pooled([s.moments for s in fitted if s.subject == subject]).scaler()
+            for part in Moments.pooled(
+                [s.moments for s in fitted if s.subject == subject]
+            ).scaler(options.train["whiten"])
         )
         for subject in sorted({s.subject for s in fitted})
     }
@@ -311,7 +313,7 @@ def _fit(
                     nn.utils.clip_grad_norm_(network.parameters(), train["clip"])
                 optimiser.step()
                 count = int(scored.sum())
-                progress.loss_sum += float(loss) * count
+                progress.loss_sum += loss.item() * count
                 progress.rows += count
             else:  # a window that is all burn-in only hands its state on
                 with torch.no_grad():

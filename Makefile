@@ -1,0 +1,76 @@
+# Everything runs in the virtual environment .venv, which make creates and keeps up to date.
+PYTHON ?= python3
+RECIPE ?= lstm
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
+
+# Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
+FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/raw/*_data.csv*))
+DATASET ?= $(if $(FOUND),kaggle,simulated)
+
+.DEFAULT_GOAL := help
+.PHONY: help train submit check data ui test lint format bench-lstm calibrate lock clean
+
+help:  ## this list
+	@echo "make TARGET, with these targets:"
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@echo "Options: RECIPE=lstm (a file of conf/experiment), DATASET=kaggle|simulated,"
+	@echo "         ARGS=\"key=value ...\" (anything in conf/), PYTHON=python3.12"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV), once; this takes a few minutes."
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(INSTALLED_KAGGLE): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kaggle]'
+	@touch $@
+
+train: $(INSTALLED)  ## raw files to submission: ingest, filter, window, train, evaluate, submit
+	@$(if $(FOUND)$(filter-out simulated,$(DATASET)),true,echo "No Kaggle data in data/raw (see: make data); running on simulated recordings instead.")
+	@$(RUN) -m pipeline dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
+
+submit: train  ## the same as train: the submission is its last step, and what is fresh is kept
+
+check: $(INSTALLED)  ## check a submission: make check FILE=submission.csv
+	@$(RUN) -m pipeline dataset=$(DATASET) stage=check submission='$(FILE)' $(ARGS)
+
+data: $(INSTALLED_KAGGLE)  ## download Kaggle's files into data/raw (needs a Kaggle account)
+	@$(RUN) -m pipeline.download data/raw
+
+ui: $(INSTALLED)  ## look at the runs in MLflow, at http://127.0.0.1:5000
+	@MLFLOW_DISABLE_TELEMETRY=$${MLFLOW_DISABLE_TELEMETRY:-true} $(VENV)/bin/mlflow ui --host 127.0.0.1 --port 5000 \
+		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+test: $(INSTALLED_DEV)  ## all tests, the notebooks included
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(INSTALLED_DEV)  ## style, types and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(INSTALLED_DEV)  ## put the code into its format
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.LSTM
+	$(RUN) -m pipeline.bench.lstm
+
+calibrate: $(INSTALLED)  ## the simulator's figures beside the real recordings'
+	$(RUN) -m pipeline.calibrate
+
+lock: $(INSTALLED_DEV) $(INSTALLED_KAGGLE)  ## write the installed versions to constraints.txt
+	$(RUN) -m pip freeze --exclude-editable | sed "s/+cpu$$//" > constraints.txt
+
+clean:  ## remove what can be made again: derived files and outputs (not data/raw, not the runs)
+	rm -rf data/derived outputs

@@ -1,0 +1,85 @@
+"""Small recordings in Kaggle's format, made once, and the command line as a function."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from pipeline import config as configuration
+from pipeline.simulate import SimulationConfig, simulate_series, write_series
+
+EVENTS = (
+    "HandStart",
+    "FirstDigitTouch",
+    "BothStartLoadPhase",
+    "LiftOff",
+    "Replace",
+    "BothReleased",
+)
+
+# Everything small: two subjects, three series, a network of a few units.
+SMALL = (
+    "dataset.simulation.subjects=2",
+    "dataset.simulation.series=3",
+    "dataset.simulation.trials=3",
+    "dataset.train_series=[1]",
+    "dataset.valid_series=[2]",
+    "dataset.test_series=[3]",
+    "filter.lowpass_hz=[1,5]",
+    "filter.power_bands_hz=[]",
+    "filter.decimate=25",
+    "model.hidden=6",
+    "model.projection=0",
+    "train.epochs=2",
+    "train.patience=2",
+    "tracking.enabled=false",
+    "workers=1",
+)
+
+
+def make_config(folder: Path, *overrides: str) -> configuration.Config:
+    """Compose as the command line does, with everything that is written below ``folder``."""
+    configuration.register()
+    places = (f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}")
+    with initialize_config_dir(str(configuration.CONF), version_base="1.3"):
+        composed = compose("config", [*places, *overrides])
+    config = OmegaConf.to_object(composed)
+    configuration.check(config)
+    return config
+
+
+@pytest.fixture
+def small_config(tmp_path):
+    """Compose a small simulated run; more overrides may be given."""
+    return lambda *more: make_config(tmp_path, "dataset=simulated", *SMALL, *more)
+
+
+@pytest.fixture(scope="session")
+def kaggle_files(tmp_path_factory) -> Path:
+    """Raw files as Kaggle ships them, two subjects, series 1-3, of which 3 has no events."""
+    folder = tmp_path_factory.mktemp("kaggle")
+    config = SimulationConfig(seed=3, subjects=2, trials=2)
+    for subject in (1, 2):
+        for series in (1, 2, 3):
+            half = folder / ("test" if series == 3 else "train")
+            write_series(simulate_series(config, subject, series), half, series != 3)
+    return folder
+
+
+@pytest.fixture
+def raw(kaggle_files, tmp_path) -> Path:
+    """A copy of the raw files that a test may damage."""
+    folder = tmp_path / "data" / "raw"
+    shutil.copytree(kaggle_files, folder)
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(0)

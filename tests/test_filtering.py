@@ -1,0 +1,92 @@
+"""The filters: MNE's own, started from the first sample; and the scaler."""
+
+from __future__ import annotations
+
+import mne
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal as sp
+
+from pipeline.filtering import CausalFilter, FilterBank, Moments, design
+
+RATE = 500.0
+
+
+@pytest.mark.parametrize("cutoff", [0.5, 5.0, 30.0])
+def test_the_filter_is_mnes_causal_one(rng, cutoff):
+    x = rng.normal(0, 50, (3, 4000))
+    theirs = mne.filter.filter_data(
+        x, RATE, None, cutoff, method="iir", phase="forward", verbose=False,
+        iir_params={"order": 5, "ftype": "butter", "output": "sos"},
+    )  # fmt: skip
+    ours, _ = CausalFilter(design(RATE, None, cutoff, 5))(x, np.zeros((3, 3, 2)))
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("cutoff", [0.5, 30.0])
+def test_the_response_is_a_butterworth(cutoff):
+    _, response = sp.freqz_sos(design(RATE, None, cutoff, 5), [cutoff, 3 * cutoff], fs=RATE)
+    reference = sp.freqz_sos(
+        sp.butter(5, cutoff, fs=RATE, output="sos"), [cutoff, 3 * cutoff], fs=RATE
+    )[1]
+    np.testing.assert_allclose(np.abs(response), np.abs(reference), rtol=1e-6)
+    assert abs(response[0]) == pytest.approx(2**-0.5, rel=1e-3)
+
+
+def test_a_constant_offset_does_not_ring():
+    bank = FilterBank(RATE, [0.5, 1.0, 30.0], 5, [[8.0, 14.0]], 2.0, 10)
+    features, _ = bank.transform(np.full((3000, 2), 12345))
+    np.testing.assert_allclose(features[:, :6], 12345, rtol=1e-6)
+    np.testing.assert_allclose(features[:, 6:], 0, atol=1e-5)
+
+
+def test_log_power_follows_the_band():
+    t = np.arange(10_000) / RATE
+    inside, outside = 40 * np.sin(2 * np.pi * 10.5 * t), 40 * np.sin(2 * np.pi * 40 * t)
+    bank = FilterBank(RATE, [], 5, [[8.0, 14.0]], 2.0, 10)
+    features, _ = bank.transform(np.stack([inside, outside], axis=1))
+    assert features[-1, 0] == pytest.approx(np.log(800), abs=0.15)
+    assert features[-1, 1] < np.log(8)
+
+
+def test_features_are_ordered_filter_by_filter(rng):
+    x = rng.normal(0, 50, (500, 2)).cumsum(axis=0)
+    both, _ = FilterBank(RATE, [1.0, 9.0], 5, [], 2.0, 5).transform(x)
+    slow, _ = FilterBank(RATE, [1.0], 5, [], 2.0, 5).transform(x)
+    fast, _ = FilterBank(RATE, [9.0], 5, [], 2.0, 5).transform(x)
+    np.testing.assert_array_equal(both, np.hstack([slow, fast]))
+    assert both.shape == (100, 4)
+    assert both.dtype == np.float32
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.integers(0, 99))
+def test_pooled_moments_are_those_of_all_rows_together(lengths, seed):
+    rng = np.random.default_rng(seed)
+    parts = [rng.normal(rng.normal(0, 50), 3, (n, 4)).astype(np.float32) for n in lengths]
+    pooled, whole = Moments.pooled([Moments.of(p) for p in parts]), Moments.of(np.vstack(parts))
+    assert pooled.count == whole.count
+    np.testing.assert_allclose(pooled.mean, whole.mean, atol=1e-4)
+    np.testing.assert_allclose(pooled.scatter, whole.scatter, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_the_scaler_standardises(rng, whiten):
+    x = (rng.normal(0, 1, (5000, 3)) @ rng.normal(0, 1, (3, 3)) * [1, 10, 100] + 7).astype("f4")
+    mean, matrix = Moments.of(x).scaler(whiten)
+    z = (x - mean) @ matrix
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-3)
+    covariance = np.cov(z.T, bias=True)
+    np.testing.assert_allclose(np.diag(covariance), 1, atol=0.05)
+    off = covariance - np.diag(np.diag(covariance))
+    assert (np.abs(off).max() < 0.01) == whiten
+
+
+def test_a_flat_feature_is_left_finite():
+    x = np.ones((100, 2), np.float32)
+    x[:, 1] = np.arange(100)
+    for whiten in (False, True):
+        mean, matrix = Moments.of(x).scaler(whiten)
+        assert np.isfinite((x - mean) @ matrix).all()

@@ -1,0 +1,114 @@
+"""Sequences and batches: every row once, states reset where they must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.windows import EMPTY, Batches, plan_epoch
+
+plans = st.fixed_dictionaries(
+    {
+        "lengths": st.lists(st.integers(1, 120), min_size=1, max_size=5),
+        "length": st.integers(2, 20),
+        "batch": st.integers(1, 6),
+        "stride": st.integers(1, 7),
+        "streams": st.integers(0, 5),
+        "burn_in": st.integers(0, 30),
+        "seed": st.none() | st.integers(0, 9),
+    }
+)
+
+
+def make(options):
+    options = dict(options)
+    seed = options.pop("seed")
+    if not options["streams"]:
+        options["burn_in"] %= options["length"]
+    rng = None if seed is None else np.random.default_rng(seed)
+    return plan_epoch(options.pop("lengths"), **options, rng=rng)
+
+
+def index_batches(lengths):
+    """Series whose features are their own (series, row)."""
+    features = [torch.tensor([[s, r] for r in range(n)]).float() for s, n in enumerate(lengths)]
+    return Batches(features, [f.clone() for f in features])
+
+
+@settings(max_examples=150, deadline=None)
+@given(plans)
+def test_every_row_is_scored_exactly_once(options):
+    plan, batches = make(options), index_batches(options["lengths"])
+    seen = []
+    for number in range(len(plan)):
+        x, y, scored = batches.gather(plan, number)
+        seen += [tuple(map(int, row)) for row in x[scored]]
+        assert torch.equal(x[scored], y[scored])
+    everything = [(s, r) for s, n in enumerate(options["lengths"]) for r in range(n)]
+    assert sorted(seen) == everything
+
+
+@settings(max_examples=150, deadline=None)
+@given(plans)
+def test_carried_state_meets_the_row_that_follows(options):
+    """In each lane a window either starts anew or goes on where the one before it ended."""
+    plan = make(options)
+    for lane in range(plan.series.shape[1]):
+        last = None
+        for number in range(len(plan)):
+            if plan.series[number, lane] == EMPTY:
+                last = None
+                continue
+            here = (plan.series[number, lane], plan.start[number, lane])
+            assert plan.reset[number, lane] or here == last
+            full = plan.rows[number, lane] == plan.length
+            end = plan.start[number, lane] + plan.rows[number, lane] * plan.stride
+            last = (plan.series[number, lane], end) if full else None
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans)
+def test_a_stream_that_starts_inside_a_series_burns_in(options):
+    plan = make(options)
+    burn = options["burn_in"] % options["length"] if not options["streams"] else options["burn_in"]
+    for at in zip(*np.nonzero(plan.reset), strict=True):
+        into_series = plan.start[at] // plan.stride
+        if plan.burn[at] < min(burn, plan.length) and plan.rows[at] > plan.burn[at]:
+            assert into_series == 0
+
+
+def test_the_layout_of_a_toy_series():
+    plan = plan_epoch([10], length=3, batch=2, streams=2)
+    assert plan.series.tolist() == [[0, 0], [0, 0]]
+    assert plan.start.tolist() == [[0, 5], [3, 8]]
+    assert plan.rows.tolist() == [[3, 3], [2, 2]]
+    assert plan.reset.tolist() == [[True, True], [False, False]]
+    x, _, scored = index_batches([10]).gather(plan, 1)
+    assert x[:, :, 1].tolist() == [[3, 4, 0], [8, 9, 0]]
+    assert scored.tolist() == [[True, True, False], [True, True, False]]
+    assert plan.table()["state"].tolist() == ["zero", "zero", "carried", "carried"]
+    assert plan.table()["last_row"].tolist() == [2, 7, 4, 9]
+
+
+def test_the_state_is_reset_at_every_series_start():
+    plan = plan_epoch([7, 7, 7], length=4, batch=1, streams=1)
+    assert plan.start[:, 0].tolist() == [0, 4, 0, 4, 0, 4]
+    assert plan.reset[:, 0].tolist() == [True, False] * 3
+
+
+def test_phases_are_streams_of_their_own():
+    plan = plan_epoch([7], length=9, batch=3, stride=3, streams=1)
+    x, _, scored = index_batches([7]).gather(plan, 0)
+    rows = [x[lane, :, 1][scored[lane]].int().tolist() for lane in range(3)]
+    assert rows == [[0, 3, 6], [1, 4], [2, 5]]
+
+
+def test_epochs_differ_in_order_and_in_cuts_and_repeat_with_their_seed():
+    options = {"length": 8, "batch": 2, "streams": 0, "burn_in": 2}
+    first, second, again = (
+        plan_epoch([100, 90], **options, rng=np.random.default_rng(s)) for s in (1, 2, 1)
+    )
+    assert not np.array_equal(np.sort(first.start, None), np.sort(second.start, None))
+    assert np.array_equal(first.start, again.start)

@@ -33,9 +33,9 @@ Schedule = Enum("Schedule", ["constant", "onecycle"])
 class Simulation:
     """What the simulator draws; read only where ``dataset.source`` is ``simulated``."""
 
-    subjects: int = 3
+    subjects: int = 2
     series: int = 10
-    trials: int = 20
+    trials: int = 30
     seed: int = 0
 
 
@@ -180,6 +180,8 @@ def check(config: Config) -> None:
         config.dataset, config.filter, config.window, config.model, config.train
     )  # fmt: skip
     demand(config.workers >= 0, "workers", "must be 0 (all cores) or more")
+    demand(config.seed >= 0, "seed", "must be 0 or more")
+    demand(bool(config.recipe) and "/" not in config.recipe, "recipe", "must be a plain name")
     demand(bool(data.name) and "/" not in data.name, "dataset.name", "must be a plain folder name")
     demand(data.rate > 0, "dataset.rate", "must be above 0 Hz")
     demand(data.unit_volts > 0, "dataset.unit_volts", "must be above 0 V")
@@ -194,7 +196,9 @@ def check(config: Config) -> None:
         seen |= set(getattr(data, key))
     if data.source is Source.simulated:
         sim = data.simulation
-        demand(sim.subjects >= 1, "dataset.simulation.subjects", "must be 1 or more")
+        demand(1 <= sim.subjects <= 12, "dataset.simulation.subjects", "must be 1 to 12")
+        demand(1 <= sim.series <= 10, "dataset.simulation.series", "must be 1 to 10")
+        demand(sim.seed >= 0, "dataset.simulation.seed", "must be 0 or more")
         demand(sim.trials >= 0, "dataset.simulation.trials", "must be 0 (as recorded) or more")
         demand(
             sim.series >= max(seen), "dataset.simulation.series",

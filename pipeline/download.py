@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0 when the files are there.
     """
     folder = Path((arguments or sys.argv[1:] or ["data/raw"])[0])
-    if folder.is_dir() and any(folder.rglob("*_data.csv*")) or list(folder.glob("*.zip")):
+    if any(folder.rglob("*_data.csv*")) or any(folder.glob("*.zip")):
         print(f"{folder} holds the data already; remove it to download again")
         return 0
     # The package's own program: importing it exits the process where there are no credentials.
@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     if done.returncode or not archive.exists():
         said = (done.stderr or done.stdout).strip().splitlines()
         reason = said[-1] if said else f"exit status {done.returncode}"
-        print(f"error: the download failed: {reason}\n{HELP.format(folder=folder)}", file=sys.stderr)
+        print(f"error: the download failed: {reason}", file=sys.stderr)
+        print(HELP.format(folder=folder), file=sys.stderr)
         return 2
     unpack_outer(archive, folder)
     print(f"downloaded to {folder}")

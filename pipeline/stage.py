@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 from joblib import Parallel, delayed
 from tqdm import tqdm
@@ -185,12 +186,14 @@ def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str
     """Do one task: scratch folder, work, rename, manifest."""
     begun = time.perf_counter()
     folder = task.folder.path
-    unique = "resume-" + digest(task.folder.key, inputs) if task.resumable else str(os.getpid())
+    unique = f"{os.getpid()}-{uuid4().hex[:8]}"
+    if task.resumable:  # the same work finds the same folder again
+        unique = f"resume-{digest(task.folder.key, inputs)}"
     scratch = folder / f".{task.name}.{unique}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f".{task.name}.*"):
-            owner = left.name.rsplit(".", 1)[1]
+            owner = left.name.rsplit(".", 1)[1].split("-")[0]
             if left != scratch and not (owner.isdigit() and _alive(int(owner))):
                 shutil.rmtree(left, ignore_errors=True)
         scratch.mkdir(exist_ok=True)

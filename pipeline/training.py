@@ -218,9 +218,9 @@ def train_job(
     scalers = {
         subject: tuple(
             torch.from_numpy(part)
-            for part in Moments.pooled(
-                [s.moments for s in fitted if s.subject == subject]
-            ).scaler(options.train["whiten"])
+            for part in Moments.pooled([s.moments for s in fitted if s.subject == subject]).scaler(
+                options.train["whiten"]
+            )
         )
         for subject in sorted({s.subject for s in fitted})
     }
@@ -242,7 +242,7 @@ def train_job(
         epochs = int(history_of_twin.loc[history_of_twin["best"], "epoch"].iloc[0])
 
     best, history = _fit(
-        network, batches, epochs, options, report, Checkpoint(scratch / "checkpoint.pt"),
+        network, batches, epochs, options, report, Checkpoint(scratch / f"{job.name}_checkpoint.pt"),
         job, held_out, truth, device,
     )  # fmt: skip
     network.load_state_dict(best)
@@ -357,7 +357,8 @@ def _fit(
         save()
         saved = time.monotonic()
         auc = line.get("valid_auc_mean")
-        shown = f"epoch {progress.epoch} " + (f"AUC {auc:.4f}" if auc else f"loss {mean_loss:.4f}")
+        figure = f"AUC {auc:.4f}" if auc else f"loss {mean_loss:.4f}"
+        shown = f"epoch {progress.epoch} {figure}"
         report(untold, {"show": shown, "step": progress.epoch, "metrics": _metrics(line)})
     frame = pd.DataFrame(history)
     frame["best"] = frame["epoch"] == progress.best_epoch

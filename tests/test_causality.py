@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_features_are_causal_to_the_bit(t):
 
 def cut(rows: int, cuts: list[int]) -> list[slice]:
     edges = [0, *sorted({c for c in cuts if 0 < c < rows}), rows]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,0 +1,233 @@
+"""The whole way on small simulated data, through the command line as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import config as configuration
+from pipeline.detector import Detector, sigmoid
+from pipeline.filtering import FilterBank
+from pipeline.recording import Recording
+from pipeline.stages import Flow, run
+from pipeline.streaming import Stream
+from tests.conftest import EVENTS, SMALL
+
+
+def command(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
+    places = (f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}")
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *overrides, *places],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(configuration.PROJECT), **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run from nothing to a submission, recorded by MLflow."""
+    folder = tmp_path_factory.mktemp("run")
+    uri = f"sqlite:///{folder / 'runs.db'}"
+    simulated = ["dataset=simulated", *[o for o in SMALL if "tracking" not in o]]
+    overrides = [*simulated, f"tracking.uri={uri}", "workers=2"]
+    done = command(folder, *overrides)
+    assert done.returncode == 0, done.stderr
+    return folder, overrides, done, uri
+
+
+def test_the_last_line_is_the_path_of_a_checked_submission(finished):
+    folder, overrides, done, _ = finished
+    path = Path(done.stdout.splitlines()[-1])
+    assert path.exists()
+    assert path.name == "submission_simulated.csv"
+    assert "pooled" in done.stdout
+    checked = command(folder, *overrides, "stage=check", f"submission={path}")
+    assert checked.returncode == 0
+    assert "every rule kept" in checked.stdout
+    frame = pd.read_csv(path)
+    broken = folder / "broken.csv"
+    frame.iloc[::-1].to_csv(broken, index=False)
+    checked = command(folder, *overrides, "stage=check", f"submission={broken}")
+    assert checked.returncode == 2
+    assert re.fullmatch(r"error: .*broken.csv: line 2: id .* is out of order.*\n", checked.stderr)
+
+
+def test_every_test_row_is_predicted_in_numeric_order(finished):
+    _, _, done, _ = finished
+    ids = pd.read_csv(done.stdout.splitlines()[-1])["id"]
+    keys = [tuple(map(int, re.findall(r"\d+", each))) for each in ids]
+    assert keys == sorted(keys)
+    assert {key[:2] for key in keys} == {(1, 3), (2, 3)}
+    for subject in (1, 2):
+        rows = [key[2] for key in keys if key[0] == subject]
+        assert rows == list(range(len(rows)))
+
+
+def test_a_second_run_does_no_stage_again_and_says_so(finished):
+    folder, overrides, done, _ = finished
+    again = command(folder, *overrides)
+    assert again.returncode == 0, again.stderr
+    stages = ("simulate", "ingest", "filter", "train", "evaluate", "final", "submit")
+    for stage in stages:
+        assert re.search(rf"^{stage} +fresh, nothing to do", again.stdout, re.M), stage
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+
+
+def test_everything_of_a_simulated_run_says_so(finished):
+    folder, _, done, _ = finished
+    results = Path(done.stdout.splitlines()[-1]).parent
+    files = sorted(p.name for p in results.iterdir() if p.suffix in {".csv", ".png"})
+    assert files == [
+        "auc_simulated.csv", "learning_simulated.png", "probabilities_simulated.png",
+        "roc_simulated.png", "submission_simulated.csv",
+    ]  # fmt: skip
+    assert "simulated" in str(results)
+    assert not [p for p in folder.rglob(".*") if "writing" in p.name or ".part" in p.name]
+
+
+def test_mlflow_has_a_parent_and_a_child_for_each_training(finished):
+    import mlflow
+
+    _, _, done, uri = finished
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("simulated")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = [r for r in runs if r not in parents]
+    assert len(parents) == 1  # a run that had nothing to do leaves no second one
+    parent = parents[0]
+    assert "simulated" in parent.info.run_name
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    assert {c.data.tags["job"] for c in children} == {
+        f"subj{s}_{kind}" for s in (1, 2) for kind in ("validate", "final")
+    }
+    assert parent.data.params["model.hidden"] == "6"
+    assert parent.data.params["filter.lowpass_hz"] == "[1.0, 5.0]"
+    auc = pd.read_csv(Path(done.stdout.splitlines()[-1]).parent / "auc_simulated.csv", index_col=0)
+    assert parent.data.metrics["auc_mean"] == pytest.approx(auc.loc["pooled", "mean"])
+    for event in EVENTS:
+        assert parent.data.metrics[f"auc_{event}"] == pytest.approx(auc.loc["pooled", event])
+    child = next(c for c in children if c.data.tags["job"] == "subj1_validate")
+    steps = client.get_metric_history(child.info.run_id, "valid_auc_LiftOff")
+    assert [m.step for m in steps] == [1, 2]
+    kept = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert {"config.yaml", "roc_simulated.png", "submission_simulated.csv"} <= kept
+
+
+def test_the_submission_is_what_a_stream_of_raw_samples_gives(finished, monkeypatch):
+    """From the raw file, chunk by chunk, with every state carried, to the submitted numbers."""
+    from tests.conftest import make_config
+
+    folder, _, done, _ = finished
+    flow = Flow(make_config(folder, "dataset=simulated", *SMALL))
+    recording = Recording.load(flow.ingest_folder.path, 2, 3, flow.about)
+    model = Detector.load(flow.train_folder.path / "subj2_final_model.pt")
+    bank = FilterBank(500, **configuration.plain(flow.config.filter))
+    stream = Stream(bank, model, 2)
+    pieces = np.array_split(np.asarray(recording.signal), [1, 500, 501, 4242])
+    got = np.concatenate([stream.push(piece) for piece in pieces])
+    frame = pd.read_csv(done.stdout.splitlines()[-1]).set_index("id")
+    sent = frame.loc[[f"subj2_series3_{i}" for i in range(len(got))]].to_numpy()
+    np.testing.assert_allclose(got, sent, atol=1e-5)
+
+
+def test_fitting_never_reads_held_out_labels_or_scales(small_config):
+    """Spoil the validation and test series' features: scalers and weights stay the same."""
+    config = small_config("train.epochs=1")
+    quiet = lambda line: None  # noqa: E731
+    run(config, say=quiet)
+    flow = Flow(config)
+    before = Detector.load(flow.train_folder.path / "subj1_validate_model.pt")
+    for series in (2, 3):
+        path = flow.filter_folder.path / f"subj1_series{series}_features.npy"
+        manifest = flow.filter_folder.path / f"subj1_series{series}.json"
+        np.save(path, np.load(path) * 7 + 100)
+        known = json.loads(manifest.read_text())
+        from pipeline.stage import content
+
+        stat = path.stat()
+        known["outputs"][path.name] = [stat.st_size, stat.st_mtime_ns, content(path)]
+        manifest.write_text(json.dumps(known))
+    run(config, say=quiet)
+    after = Detector.load(flow.train_folder.path / "subj1_validate_model.pt")
+    for a, b in zip(before.scalers[1], after.scalers[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    for key, weight in before.network.state_dict().items():
+        np.testing.assert_array_equal(weight, after.network.state_dict()[key])
+
+
+def test_a_to_b_to_a_trains_twice_only(small_config):
+    def stages(*more):
+        said = []
+        run(small_config("stage=evaluate", *more), say=said.append)
+        return [line.split()[0] for line in said if " done" in line]
+
+    assert stages() == ["simulate", "ingest", "filter", "train", "evaluate"]
+    assert stages("model.hidden=5") == ["train", "evaluate"]
+    assert stages() == []
+    assert stages("filter.lowpass_hz=[2]") == ["filter", "train", "evaluate"]
+    assert stages("filter.lowpass_hz=[1,5]", "model.hidden=5") == []
+
+
+def test_one_model_for_all_subjects(small_config):
+    result = run(small_config("train.scope=global"), say=lambda line: None)
+    assert list(result.auc.index) == ["pooled", "subj1", "subj2", "subject_mean"]
+
+
+def test_logits_become_probabilities():
+    np.testing.assert_allclose(sigmoid(np.array([0.0, 800.0, -800.0])), [0.5, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("stage", ["simulate", "ingest", "filter", "window", "train", "evaluate"])
+def test_stages_can_be_asked_for_one_by_one(finished, stage):
+    folder, overrides, _, _ = finished
+    done = command(folder, *overrides, f"stage={stage}")
+    assert done.returncode == 0, done.stderr
+    assert "submit" not in done.stdout
+
+
+def test_mistakes_end_in_one_line_and_status_2(tmp_path):
+    for overrides, message in (
+        (["dataset=kaggle"], r"error: .*data/raw: holds no subj.*make data.*"),
+        (["dataset=simulated", "train.epochs=0"], r"error: train.epochs=0: must be 1 or more"),
+        (
+            ["dataset=simulated", *SMALL, "output_dir=/proc/no"],
+            r"error: /proc/no.*cannot be written.*",
+        ),
+        (
+            ["dataset=simulated", *SMALL, "tracking.enabled=true", "tracking.uri=file:///x"],
+            r"error: tracking.uri=file:///x: MLflow cannot record there.*",
+        ),
+    ):
+        done = command(tmp_path, *overrides)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert re.fullmatch(message, done.stderr.strip().splitlines()[-1]), done.stderr
+
+
+def test_the_configuration_can_be_shown_and_swept(tmp_path):
+    shown = command(tmp_path, "--cfg", "job", "dataset=simulated")
+    assert shown.returncode == 0
+    assert "hidden:" in shown.stdout
+    small = [o for o in SMALL if not o.startswith("model.hidden")]
+    swept = command(
+        tmp_path, "-m", "dataset=simulated", *small, "model.hidden=3,4", "stage=evaluate",
+        f"hydra.sweep.dir={tmp_path / 'sweeps'}",
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stderr
+    assert len(list((tmp_path / "outputs" / "simulated").glob("lstm-*"))) == 2
+
+
+def test_a_typo_names_the_key(tmp_path):
+    done = command(tmp_path, "dataset=simulated", "model.hiden=3")
+    assert done.returncode != 0
+    assert "hiden" in done.stderr
+    assert "Traceback" not in done.stderr

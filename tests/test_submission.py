@@ -1,0 +1,129 @@
+"""The submission: written whole and checked, and every broken rule named."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import DataError
+from pipeline.ingest import RawFile
+from pipeline.submission import check_submission, expected_ids, row_ids, write_submission
+from tests.conftest import EVENTS
+
+ROWS = {"subj1_series9": 30, "subj1_series10": 25, "subj2_series9": 11}
+
+
+@pytest.fixture
+def predictions(rng):
+    return {name: rng.random((rows, 6)) for name, rows in ROWS.items()}
+
+
+@pytest.fixture
+def good(tmp_path, predictions):
+    path = tmp_path / "submission.csv"
+    assert write_submission(path, predictions, EVENTS) == 66
+    return path
+
+
+def sample(path: Path, order: list[str]) -> RawFile:
+    ids = [f"{name}_{row}" for name in order for row in range(ROWS[name])]
+    pd.DataFrame({"id": ids, **dict.fromkeys(EVENTS, 0)}).to_csv(path, index=False)
+    return RawFile(path)
+
+
+def test_a_good_one_passes_and_reads_back(good, predictions):
+    assert check_submission(good, expected_ids(ROWS), EVENTS) == 66
+    frame = pd.read_csv(good)
+    assert list(frame.columns) == ["id", *EVENTS]
+    assert frame["id"].tolist() == expected_ids(ROWS).to_pylist()
+    np.testing.assert_allclose(
+        frame[list(EVENTS)].to_numpy(), np.vstack(list(predictions.values())), rtol=1e-6
+    )
+    assert good.read_text().startswith("id,HandStart,")
+    packed = good.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(good.read_bytes()))
+    assert check_submission(packed, expected_ids(ROWS), EVENTS) == 66
+
+
+FAULTS = {
+    "shuffled": (lambda f: f.sample(frac=1, random_state=0), "is out of order"),
+    "missing": (lambda f: f.drop(index=40), r"'subj1_series10_10' is missing \(1 of 66\)"),
+    "doubled": (lambda f: pd.concat([f, f.iloc[[7]]]), "line 68: id subj1_series9_7 .* twice"),
+    "foreign": (
+        lambda f: f.assign(id=f["id"].replace("subj1_series9_3", "subj9_series9_3")),
+        "line 5: id 'subj9_series9_3' is not one of the test rows",
+    ),
+    "nan": (lambda f: f.assign(LiftOff=f["LiftOff"].where(f.index != 4)), "line 6, column LiftOff"),
+    "1.2": (
+        lambda f: f.assign(Replace=f["Replace"].where(f.index != 2, 1.2)),
+        "line 4, column Replace: 1.2 is not a probability",
+    ),
+    "-0.1": (lambda f: f.assign(Replace=f["Replace"].where(f.index != 2, -0.1)), "-0.1 is not"),
+    "header": (lambda f: f.rename(columns={"LiftOff": "Liftoff"}), "column LiftOff is missing"),
+    "columns swapped": (lambda f: f[["id", *EVENTS[::-1]]], "line 1: column 2 is BothReleased"),
+    "10 before 9": (
+        lambda f: pd.concat([f.iloc[30:55], f.iloc[:30], f.iloc[55:]]),
+        "line 2: id subj1_series10_0 is out of order; subj1_series9_0 is expected",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_broken_rule_is_named(good, fault):
+    change, message = FAULTS[fault]
+    change(pd.read_csv(good)).to_csv(good, index=False, na_rep="nan")
+    with pytest.raises(DataError, match=message) as error:
+        check_submission(good, expected_ids(ROWS), EVENTS)
+    assert str(good) in str(error.value)
+
+
+def test_the_sample_rules_the_order(tmp_path, predictions):
+    order = ["subj2_series9", "subj1_series10", "subj1_series9"]
+    path = tmp_path / "submission.csv"
+    write_submission(path, predictions, EVENTS, sample(tmp_path / "sample_submission.csv", order))
+    frame = pd.read_csv(path)
+    assert frame["id"].tolist() == [f"{n}_{r}" for n in order for r in range(ROWS[n])]
+    expected = np.vstack([predictions[n] for n in order])
+    np.testing.assert_allclose(frame[list(EVENTS)].to_numpy(), expected, rtol=1e-6)
+
+
+def test_a_sample_with_other_rows_is_refused_and_nothing_is_written(tmp_path, predictions):
+    asked = sample(tmp_path / "sample_submission.csv", list(ROWS))
+    path = tmp_path / "submission.csv"
+    for fewer, message in (
+        (
+            {k: v for k, v in predictions.items() if k != "subj2_series9"},
+            "'subj2_series9_0'",
+        ),
+        ({**predictions, "subj3_series9": np.zeros((2, 6))}, "lacks the row 'subj3_series9_0'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            write_submission(path, fewer, EVENTS, asked)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sample_submission.csv"]
+
+
+def test_values_that_are_no_probabilities_leave_no_file(tmp_path, predictions):
+    predictions["subj1_series9"][3, 2] = 1.5
+    with pytest.raises(DataError, match=r"1\.5 is not a probability"):
+        write_submission(tmp_path / "submission.csv", predictions, EVENTS)
+    assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.tuples(st.integers(1, 12), st.integers(9, 10)), st.integers(1, 40),
+                       min_size=1, max_size=5), st.integers(0, 99))  # fmt: skip
+def test_what_is_written_is_what_was_predicted(tmp_path_factory, rows, seed):
+    rng = np.random.default_rng(seed)
+    given_ = {f"subj{s}_series{r}": rng.random((n, 6)) for (s, r), n in sorted(rows.items())}
+    path = tmp_path_factory.mktemp("law") / "submission.csv"
+    write_submission(path, given_, EVENTS)
+    frame = pd.read_csv(path).set_index("id")
+    for name, values in given_.items():
+        ids = row_ids(name, len(values)).to_pylist()
+        np.testing.assert_allclose(frame.loc[ids].to_numpy(), values, rtol=1e-6)

@@ -1,0 +1,209 @@
+"""The loop: it learns, it stops early, and a killed training ends as if it had not been killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline import training
+from pipeline.detector import Detector
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.filtering import Moments
+from pipeline.training import Job, Options, choose_device, learning_rate, masked_bce, train_job
+
+EVENTS = ("a", "b")
+WINDOW = {"length": 20, "batch": 4, "stride": 2, "streams": 3, "burn_in": 5}
+MODEL = {
+    "cell": "fused", "hidden": 8, "layers": 1, "projection": 0, "dropout": 0.2,
+    "input_dropout": 0.1, "forget_bias": None, "init_range": None,
+}  # fmt: skip
+TRAIN = {
+    "scope": "subject", "epochs": 6, "patience": 6, "learning_rate": 0.02, "schedule": "onecycle",
+    "weight_decay": 0.0, "clip": 1.0, "checkpoint_seconds": 0.0, "whiten": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """Three series of two features; each event follows a feature's pulse by some rows."""
+    folder = tmp_path_factory.mktemp("features")
+    rng = np.random.default_rng(4)
+    for series in (1, 2, 3):
+        x = rng.normal(0, 0.3, (600 + 50 * series, 3)).astype(np.float32)
+        y = np.zeros((len(x), 2), np.uint8)
+        for event in range(2):
+            for at in range(20 + 7 * event, len(x) - 30, 45):
+                x[at : at + 4, event] += 3
+                y[at + 8 : at + 14, event] = 1
+        name = folder / f"subj1_series{series}"
+        np.save(f"{name}_features.npy", x)
+        np.save(f"{name}_labels.npy", y)
+        moments = Moments.of(x)
+        np.savez(
+            f"{name}_moments.npz",
+            count=moments.count, mean=moments.mean, scatter=moments.scatter,
+        )  # fmt: skip
+    return folder
+
+
+def make(features, **train):
+    job = Job("subj1_validate", ((1, 1), (1, 2)), ((1, 3),), True, features, EVENTS)
+    return job, Options(WINDOW, MODEL, {**TRAIN, **train}, 0)
+
+
+def silent(progress, news):
+    """Hear nothing."""
+
+
+def weights(folder):
+    return Detector.load(folder / "subj1_validate_model.pt").network.state_dict()
+
+
+def test_it_learns_what_the_past_tells(features, tmp_path):
+    job, options = make(features, epochs=12)
+    train_job(tmp_path, silent, job, options, "cpu", 1)
+    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
+    assert history["valid_auc_mean"].max() > 0.95
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    assert history.loc[history["best"], "epoch"].iloc[0] == history["valid_auc_mean"].idxmax() + 1
+    logits = np.load(tmp_path / "subj1_series3_logits.npy")
+    assert logits.shape == (750, 2)
+    assert logits.dtype == np.float32
+    # The model that was kept is the one that predicted.
+    kept = Detector.load(tmp_path / "subj1_validate_model.pt")
+    x = np.load(features / "subj1_series3_features.npy")
+    np.testing.assert_array_equal(kept.predict(x, 1), logits)
+
+
+def test_every_row_is_learned_from_once_an_epoch(features, tmp_path, monkeypatch):
+    counted = []
+    plain = training.masked_bce
+    monkeypatch.setattr(
+        training, "masked_bce", lambda a, b, s: counted.append(int(s.sum())) or plain(a, b, s)
+    )
+    job, options = make(features, epochs=2)
+    train_job(tmp_path, silent, job, options, "cpu", 1)
+    assert sum(counted) == 2 * (650 + 700)
+
+
+def test_it_stops_early_and_the_final_fit_trains_as_long_as_was_best(features, tmp_path):
+    job, options = make(features, epochs=40, patience=2, learning_rate=0.05, schedule="constant")
+    train_job(tmp_path, silent, job, options, "cpu", 1)
+    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
+    best = int(history.loc[history["best"], "epoch"].iloc[0])
+    assert len(history) == best + 2 < 40
+    final = Job(
+        "subj1_final", job.fit, job.predict, False, features, EVENTS,
+        tmp_path / "subj1_validate_history.csv",
+    )  # fmt: skip
+    train_job(tmp_path, silent, final, options, "cpu", 1)
+    assert len(pd.read_csv(tmp_path / "subj1_final_history.csv")) == best
+
+
+def test_a_job_may_not_predict_what_it_learns_from(features):
+    with pytest.raises(ValueError, match="learns from"):
+        Job("x", ((1, 1), (1, 2)), ((1, 2),), True, features, EVENTS)
+
+
+class CutError(Exception):
+    """Stands for the power going off."""
+
+
+@pytest.mark.parametrize("batch", [3, 40, 101])
+def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
+    features, tmp_path, monkeypatch, batch
+):
+    job, options = make(features)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    train_job(whole, silent, job, options, "cpu", 1)
+
+    done = []
+    plain = training.masked_bce
+
+    def stop(*args):
+        done.append(1)
+        if len(done) == batch:
+            raise CutError
+        return plain(*args)
+
+    monkeypatch.setattr(training, "masked_bce", stop)
+    with pytest.raises(CutError):
+        train_job(cut, silent, job, options, "cpu", 1)
+    monkeypatch.setattr(training, "masked_bce", plain)
+    torch.manual_seed(99)  # whatever the new process drew before
+    train_job(cut, silent, job, options, "cpu", 1)
+    ours, theirs = weights(cut), weights(whole)
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    logits = [np.load(f / "subj1_series3_logits.npy") for f in (cut, whole)]
+    np.testing.assert_array_equal(*logits)
+
+
+KILLED = """
+import sys, pathlib
+sys.path.insert(0, {here!r})
+from tests.test_training import *
+job, options = make(pathlib.Path({features!r}), epochs=30)
+train_job(pathlib.Path({folder!r}), silent, job, options, "cpu", 1)
+"""
+
+
+def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    job, options = make(features, epochs=30)
+    train_job(whole, silent, job, options, "cpu", 1)
+    script = KILLED.format(here=here, features=str(features), folder=str(cut))
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=here)
+    deadline = time.monotonic() + 60
+    while not (cut / "subj1_validate_checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)  # with checkpoint_seconds=0 it is nearly always writing one
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (cut / "subj1_validate_model.pt").exists()
+    train_job(cut, silent, job, options, "cpu", 1)
+    ours, theirs = weights(cut), weights(whole)
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_a_diverged_training_says_so(features, tmp_path):
+    job, options = make(features, learning_rate=float("inf"))
+    with pytest.raises(PipelineError, match=r"the loss is nan.*lower train.learning_rate"):
+        train_job(tmp_path, silent, job, options, "cpu", 1)
+
+
+def test_unknown_devices_are_refused():
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in {"cpu", "cuda"}
+    for name in ("gpu", "cuda:99"):
+        with pytest.raises(ConfigError, match=f"device={name}"):
+            choose_device(name)
+
+
+def test_the_loss_is_that_of_the_scored_rows_alone():
+    logits, labels = torch.randn(2, 5, 3), torch.randint(0, 2, (2, 5, 3)).float()
+    scored = torch.zeros(2, 5, dtype=torch.bool)
+    scored[0, :3] = scored[1, 4] = True
+    loss = masked_bce(logits, labels, scored)
+    logits[~scored] = 1e9
+    assert masked_bce(logits, labels, scored) == loss
+
+
+def test_the_schedule_rises_and_falls():
+    rates = [learning_rate("onecycle", 1.0, p / 100) for p in range(101)]
+    assert np.argmax(rates) == 30
+    assert rates[0] == pytest.approx(0.04)
+    assert rates[-1] < 1e-3
+    assert learning_rate("constant", 0.5, 0.9) == 0.5

@@ -36,7 +36,7 @@ GATES = {
 }
 
 
-BLOCK = 32  # steps that the backward pass takes at a time
+BLOCK = 64  # steps that the backward pass takes at a time
 
 
 def equations(
@@ -305,7 +305,7 @@ class _Layer(torch.autograd.Function):
 def _transform(x: Tensor, weight_ih: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     """``W x + b`` of all steps in one product; a new (L, B, G*H) tensor of the given dtype."""
     z = F.linear(x.reshape(-1, x.shape[-1]), weight_ih, bias)
-    return z.view(*x.shape[:-1], -1).to(dtype)
+    return z.view(*x.shape[:-1], len(weight_ih)).to(dtype)
 
 
 def _differentiable(ctx: Any, inputs: tuple[Any, ...], grads: tuple[Any, ...]) -> Iterator[Any]:
@@ -411,10 +411,12 @@ class LSTM(nn.Module):
     -----
     The ``state_dict`` of the standard and fused cells is that of `torch.nn.LSTM`.
 
-    Under autocast, the products over all steps at once (the input transform, the weights'
-    gradients) run in the lower precision; the recurrence, its state and the output stay in the
-    parameters' dtype, because rounding errors would add up from step to step. The fused cell does
-    what `torch.nn.LSTM` does.
+    Under autocast the input transform runs in the lower precision; the recurrence, its state, the
+    output and all gradients stay in the parameters' dtype, because rounding errors would add up
+    from step to step (`torch.amp.custom_fwd` and ``custom_bwd`` keep that so in a backward pass
+    that is called elsewhere). The fused cell does what `torch.nn.LSTM` does. The vanilla cell
+    forgets no rounding error: over hundreds of steps its state strays far further than the
+    others', and under autocast it may end anywhere.
 
     Gradients can be differentiated again (``create_graph=True``), slowly: the second derivative
     goes through `equations`.

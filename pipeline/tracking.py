@@ -118,13 +118,15 @@ class Tracker:
 
     def metrics(self, values: dict[str, float]) -> None:
         """Record figures of the whole command."""
-        if client := self._open():
+        client = self._open()
+        if client is not None and self.parent is not None:
             for key, value in values.items():
                 client.log_metric(self.parent, key, value)
 
     def files(self, paths: list[Path]) -> None:
         """Keep files with the parent run."""
-        if client := self._open():
+        client = self._open()
+        if client is not None and self.parent is not None:
             for path in paths:
                 client.log_artifact(self.parent, str(path))
 

@@ -1,0 +1,80 @@
+"""Train every LSTM cell in the pipeline and put their AUCs under each other.
+
+``python -m pipeline.bench.cells [overrides]`` runs the default recipe on the default simulated
+recordings once a cell, prints the table, and writes it into the README between its markers.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from pipeline import config as configuration
+from pipeline import scoring
+from pipeline.detector import Detector
+from pipeline.stage import write_whole
+from pipeline.stages import Flow, run
+
+README = configuration.PROJECT / "README.md"
+MARKED = re.compile(r"(<!-- cells:begin -->\n).*(<!-- cells:end -->)", re.DOTALL)
+
+
+def main(overrides: list[str]) -> None:
+    """Run every cell, print the table and write it into the README.
+
+    Parameters
+    ----------
+    overrides : list of str
+        As on the pipeline's command line.
+    """
+    configuration.register()
+    rows, sizes, seconds = {}, {}, {}
+    for cell in configuration.Cell:
+        with initialize_config_dir(str(configuration.CONF), version_base="1.3"):
+            chosen = ["dataset=simulated", "stage=evaluate", *overrides, f"model.cell={cell.name}"]
+            config = OmegaConf.to_object(compose("config", chosen))
+        configuration.check(config)
+        flow, begun = Flow(config), time.perf_counter()
+        result = run(config)
+        seconds[cell.name] = time.perf_counter() - begun
+        model = next(flow.train_folder.path.glob("*_validate_model.pt"))
+        weights = Detector.load(model).network.parameters()
+        sizes[cell.name] = sum(weight.numel() for weight in weights)
+        rows[cell.name] = result.auc.loc["pooled"]
+
+    import pandas as pd
+
+    lines = scoring.show(pd.DataFrame(rows).T).splitlines()
+    table = [f"{lines[0]} parameters | seconds |", f"{lines[1]} ---------: | ------: |"]
+    for line, cell_name in zip(lines[2:], rows, strict=True):
+        table.append(f"{line} {sizes[cell_name]:>10,} | {seconds[cell_name]:>7.0f} |")
+    text = (
+        "\n".join(table)
+        + f"\n\n{date.today():%Y-%m-%d}, {platform.machine()}, {flow.cores} cores, torch "
+        + f"{torch.__version__.split('+')[0]}; seed {config.seed}; seconds of the whole command "
+        + "after ingestion and filtering.\n"
+    )
+    print(text)
+    readme = README.read_text(encoding="utf-8")
+    if not MARKED.search(readme):
+        sys.exit(
+            f"error: {README}: the markers <!-- cells:begin --> and <!-- cells:end --> are gone"
+        )
+    new = MARKED.sub(lambda match: match[1] + text + match[2], readme)
+    write_whole(README, lambda hidden: _write(hidden, new))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -48,7 +48,7 @@ data: $(INSTALLED_KAGGLE)  ## download Kaggle's files into data/raw (needs a Kag
 	@$(RUN) -m pipeline.download data/raw
 
 ui: $(INSTALLED)  ## look at the runs in MLflow, at http://127.0.0.1:5000
-	@MLFLOW_DISABLE_TELEMETRY=$${MLFLOW_DISABLE_TELEMETRY:-true} $(VENV)/bin/mlflow ui --host 127.0.0.1 --port 5000 \
+	@MLFLOW_DISABLE_TELEMETRY=$${MLFLOW_DISABLE_TELEMETRY:-true} $(VENV)/bin/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 \
 		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included

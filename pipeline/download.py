@@ -13,7 +13,7 @@ COMPETITION = "grasp-and-lift-eeg-detection"
 HELP = f"""To get the data:
   1. make a Kaggle account and accept the rules at https://www.kaggle.com/c/{COMPETITION}/rules
   2. make an API token (Kaggle: Settings, API) and put it where the kaggle package looks for it:
-     ~/.kaggle/kaggle.json, or the variables KAGGLE_USERNAME and KAGGLE_KEY
+     ~/.kaggle/access_token (or an older kaggle.json there)
   3. make data
 Or download the files in a browser, from https://www.kaggle.com/c/{COMPETITION}/data,
 and put train.zip, test.zip and sample_submission.csv.zip, as they are, into {{folder}}"""
@@ -55,8 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     archive = folder / f"{COMPETITION}.zip"
     if done.returncode or not archive.exists():
-        said = (done.stderr or done.stdout).strip().splitlines()
-        reason = said[-1] if said else f"exit status {done.returncode}"
+        said = [line.strip() for line in (done.stderr or done.stdout).splitlines()]
+        # Its first line names the trouble; hints follow, and ours are more to the point.
+        reason = next((line for line in said if line), f"exit status {done.returncode}")
         print(f"error: the download failed: {reason}", file=sys.stderr)
         print(HELP.format(folder=folder), file=sys.stderr)
         return 2

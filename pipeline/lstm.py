@@ -570,7 +570,8 @@ class LSTM(nn.Module):
         if hx is None:
             zeros = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
             return x, zeros, zeros
-        if not isinstance(hx, tuple | list) or len(hx) != 2:
+        pair = isinstance(hx, tuple | list) and len(hx) == 2
+        if not pair or not all(isinstance(state, Tensor) for state in hx):
             raise TypeError("LSTM: hx must be a pair of tensors (h_0, c_0)")
         for name, state in zip(("h_0", "c_0"), hx, strict=True):
             _check_tensor(name, state, weight)

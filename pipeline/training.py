@@ -241,10 +241,10 @@ def train_job(
         history_of_twin = pd.read_csv(job.history)
         epochs = int(history_of_twin.loc[history_of_twin["best"], "epoch"].iloc[0])
 
+    checkpoint = Checkpoint(scratch / f"{job.name}_checkpoint.pt")
     best, history = _fit(
-        network, batches, epochs, options, report, Checkpoint(scratch / f"{job.name}_checkpoint.pt"),
-        job, held_out, truth, device,
-    )  # fmt: skip
+        network, batches, epochs, options, report, checkpoint, job, held_out, truth, device
+    )
     network.load_state_dict(best)
     detector.save(scratch / f"{job.name}_model.pt")
     history.to_csv(scratch / f"{job.name}_history.csv", index=False)

@@ -15,7 +15,7 @@ def no_kaggle(monkeypatch):
     monkeypatch.setattr(download.shutil, "which", lambda name, path: "/bin/kaggle")
 
     def refuse(*args, **more):
-        return subprocess.CompletedProcess(args, 1, "", "warning\nCould not find kaggle.json\n")
+        return subprocess.CompletedProcess(args, 1, "", "\nCould not find kaggle.json\n  a hint\n")
 
     monkeypatch.setattr(download.subprocess, "run", refuse)
 
@@ -24,7 +24,7 @@ def test_without_credentials_it_says_what_to_do(no_kaggle, tmp_path, capsys):
     assert download.main([str(tmp_path / "raw")]) == 2
     said = capsys.readouterr().err
     assert "Could not find kaggle.json" in said
-    for word in ("API token", "kaggle.json", "train.zip", str(tmp_path / "raw")):
+    for word in ("API token", "access_token", "train.zip", str(tmp_path / "raw")):
         assert word in said
 
 

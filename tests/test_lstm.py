@@ -69,7 +69,7 @@ def embed(small: LSTM, **gates: torch.Tensor) -> dict[str, torch.Tensor]:
 # --- the standard cell is PyTorch's ----------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 4),
     steps=st.sampled_from([1, 2, 3, 7, BLOCK, BLOCK + 1, 2 * BLOCK + 3]),
@@ -106,8 +106,7 @@ def test_standard_and_fused_equal_torch(
     shape = (*middle, steps, inputs) if batch_first else (steps, *middle, inputs)
     x = randn(*shape)
     if strided:
-        x = randn(*shape[:-1], 2 * inputs)[..., ::2] if seed % 2 else randn(*shape[::-1]).T.mT.mT
-        x = x if x.shape == shape else randn(*shape).mT.contiguous().mT
+        x = randn(*shape[:-1], 2 * inputs)[..., ::2]
     hx = (randn(layers, *middle, hidden), randn(layers, *middle, hidden)) if given_state else None
     assert_same(run(ours, x, hx), run(theirs, x, hx), **EXACT)
 
@@ -579,6 +578,7 @@ H = torch.zeros(1, 2, 4)
         (X.to("meta"), None, RuntimeError, "not at the same device, found input at meta"),
         (X.numpy(), None, TypeError, "input must be a Tensor, got ndarray"),
         (X, H, TypeError, "hx must be a pair"),
+        (X, (H, None), TypeError, "hx must be a pair"),
         (X, (H[0], H[0]), ValueError, r"Expected h_0 size \(1, 2, 4\), got \(2, 4\)"),
         (X, (H, H[..., :3]), ValueError, r"Expected c_0 size \(1, 2, 4\), got \(1, 2, 3\)"),
         (X[:, 0], (H, H), ValueError, r"Expected h_0 size \(1, 4\), got \(1, 2, 4\)"),
@@ -596,6 +596,6 @@ def test_integers_are_refused_under_autocast_too():
     layer = LSTM(3, 4)
     with (
         torch.autocast("cpu", torch.bfloat16),
-        pytest.raises(ValueError, match="input dtype .*int64"),
+        pytest.raises(ValueError, match=r"input dtype .*int64"),
     ):
         layer(X.long())

@@ -65,9 +65,7 @@ def main(overrides: list[str]) -> None:
     print(text)
     readme = README.read_text(encoding="utf-8")
     if not MARKED.search(readme):
-        sys.exit(
-            f"error: {README}: the markers <!-- cells:begin --> and <!-- cells:end --> are gone"
-        )
+        sys.exit(f"error: {README}: the markers cells:begin and cells:end are gone")
     new = MARKED.sub(lambda match: match[1] + text + match[2], readme)
     write_whole(README, lambda hidden: _write(hidden, new))
 

@@ -13,7 +13,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui test lint format bench-lstm bench-cells calibrate lock clean
+.PHONY: help train submit check data ui test lint format bench-lstm bench-cells lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -68,9 +68,6 @@ bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.
 
 bench-cells: $(INSTALLED)  ## train every LSTM cell on simulated data; writes the README's table
 	$(RUN) -m pipeline.bench.cells $(ARGS)
-
-calibrate: $(INSTALLED)  ## the simulator's figures beside the real recordings'
-	$(RUN) -m pipeline.calibrate
 
 lock: $(INSTALLED_DEV) $(INSTALLED_KAGGLE)  ## write the installed versions to constraints.txt
 	$(RUN) -m pip freeze --exclude-editable | sed "s/+cpu$$//" > constraints.txt

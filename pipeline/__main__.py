@@ -6,7 +6,7 @@ import logging
 import sys
 
 import hydra
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import config as configuration
@@ -14,10 +14,9 @@ from pipeline.errors import PipelineError
 
 
 @hydra.main(config_path=str(configuration.CONF), config_name="config", version_base="1.3")
-def _main(composed: object) -> float | None:
+def _main(composed: DictConfig) -> float | None:
     try:
-        config: configuration.Config = OmegaConf.to_object(composed)  # type: ignore[assignment, arg-type]
-        configuration.check(config)
+        config = configuration.checked(composed)
         from pipeline.stages import run  # here, so that a mistake is told before torch is loaded
 
         result = run(config)

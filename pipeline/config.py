@@ -11,8 +11,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from pipeline.errors import ConfigError
 
@@ -141,6 +143,38 @@ class Config:
 def register() -> None:
     """Make the schema known to Hydra under the name that ``conf/config.yaml`` starts from."""
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+def compose(overrides: list[str]) -> Config:
+    """Compose and check a configuration as the command line does.
+
+    Parameters
+    ----------
+    overrides : list of str
+        E.g. ``["dataset=simulated", "model.hidden=64"]``.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    HydraException, OmegaConfBaseException
+        For an unknown key or group, or a value of the wrong type.
+    ConfigError
+        For a contradiction.
+    """
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return checked(hydra_compose("config", overrides))
+
+
+def checked(composed: DictConfig) -> Config:
+    """Turn what Hydra composed into the dataclasses, and check it."""
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    check(config)
+    return config
 
 
 def path(text: str) -> Path:

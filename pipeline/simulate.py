@@ -538,7 +538,7 @@ def _noise(random: np.random.Generator, spectrum: Array | Spectrum, rows: int, s
         Periodic in somewhat more than `samples`, so its end does not join its beginning.
     """
     length = fft.next_fast_len(samples + round(20 * rate), real=True)
-    frequency = np.fft.rfftfreq(length, 1 / rate)
+    frequency = np.fft.rfftfreq(length, 1 / rate).astype(np.float64)
     power = spectrum(frequency) if callable(spectrum) else spectrum
     parts = random.standard_normal((rows, len(frequency), 2)).view(np.complex128)[..., 0]
     parts *= np.sqrt(power * rate * length / 4)
@@ -798,7 +798,7 @@ def _response_course(
 
 
 def _responses(setting: _Setting) -> tuple[Array, Array]:
-    """What the brain and the eyes do with every trial: courses `(k, T)`, fields `(k, 32)`."""
+    """Draw what brain and eyes do with every trial: courses `(k, T)`, fields `(k, 32)`."""
     config, random = setting.config, setting.of_series(_RESPONSES)
     components, places, moments, steadiness = _subject_responses(config.seed, setting.subject)
     turn = setting.turn()
@@ -823,7 +823,7 @@ def _responses(setting: _Setting) -> tuple[Array, Array]:
 
 
 def _electrodes(setting: _Setting) -> Array:
-    """What electrodes show for themselves, without any field, `(32, T)`."""
+    """Draw what electrodes show for themselves, without any field, `(32, T)`."""
     config, rate, samples = setting.config, setting.rate, setting.samples
     own, random = setting.of_subject(_ELECTRODES), setting.of_series(_ELECTRODES)
     head = _head()

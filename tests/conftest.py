@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from pipeline import config as configuration
 from pipeline.simulate import SimulationConfig, simulate_series, write_series
@@ -44,13 +42,8 @@ SMALL = (
 
 def make_config(folder: Path, *overrides: str) -> configuration.Config:
     """Compose as the command line does, with everything that is written below ``folder``."""
-    configuration.register()
-    places = (f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}")
-    with initialize_config_dir(str(configuration.CONF), version_base="1.3"):
-        composed = compose("config", [*places, *overrides])
-    config = OmegaConf.to_object(composed)
-    configuration.check(config)
-    return config
+    places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
+    return configuration.compose([*places, *overrides])
 
 
 @pytest.fixture

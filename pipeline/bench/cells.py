@@ -13,9 +13,8 @@ import time
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from pipeline import config as configuration
 from pipeline import scoring
@@ -35,13 +34,10 @@ def main(overrides: list[str]) -> None:
     overrides : list of str
         As on the pipeline's command line.
     """
-    configuration.register()
     rows, sizes, seconds = {}, {}, {}
     for cell in configuration.Cell:
-        with initialize_config_dir(str(configuration.CONF), version_base="1.3"):
-            chosen = ["dataset=simulated", "stage=evaluate", *overrides, f"model.cell={cell.name}"]
-            config = OmegaConf.to_object(compose("config", chosen))
-        configuration.check(config)
+        chosen = ["dataset=simulated", "stage=evaluate", *overrides, f"model.cell={cell.name}"]
+        config = configuration.compose(chosen)
         flow, begun = Flow(config), time.perf_counter()
         result = run(config)
         seconds[cell.name] = time.perf_counter() - begun
@@ -49,8 +45,6 @@ def main(overrides: list[str]) -> None:
         weights = Detector.load(model).network.parameters()
         sizes[cell.name] = sum(weight.numel() for weight in weights)
         rows[cell.name] = result.auc.loc["pooled"]
-
-    import pandas as pd
 
     lines = scoring.show(pd.DataFrame(rows).T).splitlines()
     table = [f"{lines[0]} parameters | seconds |", f"{lines[1]} ---------: | ------: |"]

@@ -1,0 +1,162 @@
+"""The simulator: the same bytes again, Kaggle's format, and figures like the real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.recording import label_runs
+from pipeline.simulate import (
+    CHANNELS,
+    EVENTS,
+    SimulationConfig,
+    series_type,
+    simulate_series,
+    simulate_trials,
+    write_series,
+)
+
+SMALL = SimulationConfig(seed=5, trials=4)
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return simulate_series(SMALL, 1, 7)
+
+
+def test_the_same_series_comes_out_the_same_whatever_was_drawn_before(recording):
+    np.random.default_rng(1).random(1000)
+    simulate_series(SMALL, 2, 1)
+    again = simulate_series(SimulationConfig(seed=5, trials=4, subjects=1, series=7), 1, 7)
+    np.testing.assert_array_equal(again.signal, recording.signal)
+    np.testing.assert_array_equal(again.events, recording.events)
+
+
+@pytest.mark.parametrize(("seed", "subject", "series"), [(5, 1, 8), (5, 2, 7), (6, 1, 7)])
+def test_another_series_subject_or_seed_is_another_recording(recording, seed, subject, series):
+    other = simulate_series(SimulationConfig(seed=seed, trials=4), subject, series)
+    rows = min(len(other.signal), len(recording.signal))
+    assert abs(np.corrcoef(other.signal[:rows, 13], recording.signal[:rows, 13])[0, 1]) < 0.6
+    assert not np.array_equal(other.events[:rows], recording.events[:rows])
+
+
+def test_the_files_are_kaggles_to_the_byte(recording, tmp_path):
+    write_series(recording, tmp_path, with_events=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "subj1_series7_data.csv",
+        "subj1_series7_events.csv",
+    ]
+    data = (tmp_path / "subj1_series7_data.csv").read_text().split("\n")
+    events = (tmp_path / "subj1_series7_events.csv").read_text().split("\n")
+    assert data[0] == "id," + ",".join(CHANNELS)
+    assert events[0] == "id," + ",".join(EVENTS)
+    assert data[-1] == events[-1] == ""
+    assert len(data) == len(events) == len(recording.signal) + 2
+    for row in (0, 1, len(recording.signal) - 1):
+        values = ",".join(map(str, recording.signal[row]))
+        assert data[row + 1] == f"subj1_series7_{row},{values}"
+        labels = ",".join(map(str, recording.events[row]))
+        assert events[row + 1] == f"subj1_series7_{row},{labels}"
+
+
+def test_test_series_come_without_events(recording, tmp_path):
+    write_series(recording, tmp_path, with_events=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["subj1_series7_data.csv"]
+
+
+def test_labels_are_150_rows_wide_unless_runs_merge(recording):
+    for column in range(len(EVENTS)):
+        runs = label_runs(recording.events[:, column])
+        assert 3 <= len(runs) <= 4
+        assert all(stop - start == 150 for start, stop in runs) or len(runs) < 4
+
+
+def test_smallest_and_odd_sizes():
+    one = simulate_series(SimulationConfig(subjects=1, series=1, trials=1), 1, 1)
+    assert one.signal.dtype == np.int16
+    assert one.signal.shape[1] == 32
+    assert one.events.shape == (len(one.signal), 6)
+    assert simulate_series(SimulationConfig(trials=1), 12, 10).signal.shape[1] == 32
+
+
+@pytest.fixture(scope="module")
+def plans():
+    config = SimulationConfig()
+    return {(s, r): simulate_trials(config, s, r) for s in range(1, 13) for r in range(1, 9)}
+
+
+def test_delays_are_those_of_the_real_trials(plans):
+    """Quantiles in ms over all trials against those of the 3,120 real ones, within 25 %."""
+    centres = np.concatenate([plan.centres for plan in plans.values()])
+    assert abs(len(centres) - 3120) < 120
+    delay = 1000 * np.diff(centres, axis=1)
+    real = {
+        0: (784, 1012, 1200),  # HandStart to FirstDigitTouch
+        1: (62, 100, 160),  # to BothStartLoadPhase
+        2: (200, 308, 444),  # to LiftOff
+        3: (3058, 3224, 3400),  # to Replace
+        4: (142, 232, 326),  # to BothReleased
+    }
+    for column, expected in real.items():
+        got = np.nanpercentile(delay[:, column], [25, 50, 75])
+        np.testing.assert_allclose(got, expected, rtol=0.25, err_msg=EVENTS[column + 1])
+    medians = []
+    for subject in range(1, 13):
+        mine = np.concatenate([plans[subject, series].centres for series in range(1, 9)])
+        medians.append(np.median(mine[:, 1] - mine[:, 0]))
+    assert max(medians) / min(medians) > 1.4  # subjects differ: 0.71 to 1.31 s
+
+
+def test_series_have_their_types_and_lengths(plans):
+    kinds = {kind: [] for kind in ("short", "long", "mixed")}
+    for (subject, series), plan in plans.items():
+        assert plan.kind == series_type(subject, series)
+        assert plan.kind == "short" or series < 7
+        kinds[plan.kind].append((len(plan.centres), plan.seconds * 500))
+        assert 2.2 < plan.centres[0, 0] < 7
+        assert 2 < plan.seconds - np.nanmax(plan.centres) < 3
+    for kind, (trials, rows) in {
+        "short": (34, 134_000), "long": (34, 257_000), "mixed": (28, 214_000)
+    }.items():  # fmt: skip
+        assert {n for n, _ in kinds[kind]} == {trials}
+        assert np.median([r for _, r in kinds[kind]]) == pytest.approx(rows, rel=0.08)
+
+
+def test_amplitudes_are_of_the_real_size():
+    recordings = [simulate_series(SMALL, s, r).signal.astype(float) for s in (1, 4) for r in (1, 7)]
+    everything = np.concatenate(recordings)
+    assert 150 < everything.std() < 600  # the real files: 300
+    within = np.median([x[i : i + 150].std(axis=0).mean() for x in recordings
+                        for i in range(0, len(x) - 150, 997)])  # fmt: skip
+    assert 40 < within < 160  # the real files: 65-115
+    frontal, vertex = everything[:, 0].std(), everything[:, CHANNELS.index("FC2")].std()
+    assert frontal > 1.5 * vertex
+    centred = recordings[1] - recordings[1].mean(axis=0)
+    correlation = np.corrcoef(np.diff(centred, axis=0)[::3].T)
+    neighbours = correlation[CHANNELS.index("O1"), CHANNELS.index("Oz")]
+    far = correlation[CHANNELS.index("O1"), CHANNELS.index("F8")]
+    assert neighbours > far
+
+
+def test_the_base_rate_is_the_real_one(plans):
+    rows = sum(plan.seconds for plan in plans.values()) * 500
+    events = sum(np.isfinite(plan.centres).sum() for plan in plans.values()) / 6 * 150
+    assert events / rows == pytest.approx(0.026, rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"seed": -1}, "seed"), ({"subjects": 0}, "subjects"), ({"subjects": 13}, "subjects"),
+        ({"series": 11}, "series"), ({"trials": -1}, "trials"), ({"rate": 0}, "rate"),
+    ],
+)  # fmt: skip
+def test_impossible_configurations_name_the_key(more, key):
+    with pytest.raises(ValueError, match=f"^{key} is"):
+        SimulationConfig(**more)
+
+
+@pytest.mark.parametrize(("subject", "series"), [(0, 1), (13, 1), (1, 0), (1, 11)])
+def test_there_are_only_so_many_recordings(subject, series):
+    with pytest.raises(ValueError, match=r"^(subject|series) is \d+, but must be"):
+        simulate_series(SMALL, subject, series)

@@ -22,12 +22,14 @@ from pipeline.streaming import Stream
 from tests.conftest import EVENTS, SMALL
 
 
-def command(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
+def command(
+    folder: Path, *overrides: str, flags: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
     places = (f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}")
     return subprocess.run(
-        [sys.executable, "-m", "pipeline", *overrides, *places],
+        [sys.executable, "-m", "pipeline", *flags, *places, *overrides],
         cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(configuration.PROJECT), **environment},
+        env={**os.environ, "PYTHONPATH": str(configuration.PROJECT)},
     )  # fmt: skip
 
 
@@ -214,13 +216,13 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path):
 
 
 def test_the_configuration_can_be_shown_and_swept(tmp_path):
-    shown = command(tmp_path, "--cfg", "job", "dataset=simulated")
+    shown = command(tmp_path, "dataset=simulated", flags=("--cfg", "job"))
     assert shown.returncode == 0
     assert "hidden:" in shown.stdout
     small = [o for o in SMALL if not o.startswith("model.hidden")]
     swept = command(
-        tmp_path, "-m", "dataset=simulated", *small, "model.hidden=3,4", "stage=evaluate",
-        f"hydra.sweep.dir={tmp_path / 'sweeps'}",
+        tmp_path, "dataset=simulated", *small, "model.hidden=3,4", "stage=evaluate",
+        f"hydra.sweep.dir={tmp_path / 'sweeps'}", flags=("-m",),
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     assert len(list((tmp_path / "outputs" / "simulated").glob("lstm-*"))) == 2

@@ -39,12 +39,13 @@ def main(overrides: list[str]) -> None:
         chosen = ["dataset=simulated", "stage=evaluate", *overrides, f"model.cell={cell.name}"]
         config = configuration.compose(chosen)
         flow, begun = Flow(config), time.perf_counter()
-        result = run(config)
+        auc = run(config).auc
+        assert auc is not None
         seconds[cell.name] = time.perf_counter() - begun
         model = next(flow.train_folder.path.glob("*_validate_model.pt"))
         weights = Detector.load(model).network.parameters()
         sizes[cell.name] = sum(weight.numel() for weight in weights)
-        rows[cell.name] = result.auc.loc["pooled"]
+        rows[cell.name] = auc.loc["pooled"]
 
     lines = scoring.show(pd.DataFrame(rows).T).splitlines()
     table = [f"{lines[0]} parameters | seconds |", f"{lines[1]} ---------: | ------: |"]

@@ -60,7 +60,11 @@ class Tracker:
         if self._client is None:
             import logging
 
-            logging.getLogger("alembic").setLevel(logging.WARNING)
+            for chatty in (
+                "alembic",
+                "mlflow.store.db.utils",
+            ):  # the tables they make for a new store
+                logging.getLogger(chatty).setLevel(logging.WARNING)
             import mlflow
             from mlflow.exceptions import MlflowException
 

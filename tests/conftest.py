@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from pipeline import config as configuration
+from pipeline.simulate import EVENTS as EVENT_NAMES
 from pipeline.simulate import SimulationConfig, simulate_series, write_series
 
-EVENTS = (
-    "HandStart",
-    "FirstDigitTouch",
-    "BothStartLoadPhase",
-    "LiftOff",
-    "Replace",
-    "BothReleased",
-)
+EVENTS = tuple(EVENT_NAMES)
 
 # Everything small: two subjects, three series, a network of a few units.
 SMALL = (

@@ -24,6 +24,18 @@ def test_every_experiment_composes_and_passes_the_checks(tmp_path, experiment, d
     assert config.recipe == experiment
 
 
+CHOICES = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in configuration.CONF.glob("*/*.yaml")
+    if path.parent.name != "experiment"
+)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_every_group_composes(tmp_path, choice):
+    make_config(tmp_path, choice)
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_to_a_submission(tmp_path, experiment):
     config = make_config(tmp_path, "dataset=simulated", f"experiment={experiment}", *SMALL)
@@ -107,6 +119,11 @@ def test_every_key_is_explained_where_it_is_set():
             if setting and "#" not in line and not headed:
                 silent.append(f"{path.name}: {line}")
     assert not silent
+
+
+def test_windows_without_carried_state_train_too(small_config):
+    config = small_config("window=crops", "window.length=20", "stage=evaluate")
+    assert run(config, say=lambda line: None).auc is not None
 
 
 def test_the_schema_has_no_key_that_no_file_sets(tmp_path):

@@ -15,7 +15,7 @@ import mne
 import numpy as np
 from scipy.signal import sosfilt, sosfilt_zi
 
-from pipeline.recording import Description, Recording
+from pipeline.recording import Description, Recording, series_name
 
 # Power is floored at one squared unit of the signal before its logarithm is taken: far below any
 # electrode's noise, and it keeps the first samples, whose power is 0, finite.
@@ -354,7 +354,7 @@ class FeatureSeries:
     @classmethod
     def load(cls, folder: Path, subject: int, series: int) -> FeatureSeries:
         """Open what `filter_series` wrote."""
-        stem = folder / f"subj{subject}_series{series}"
+        stem = folder / series_name(subject, series)
         labels = Path(f"{stem}_labels.npy")
         with np.load(f"{stem}_moments.npz") as stored:
             moments = Moments(int(stored["count"]), stored["mean"], stored["scatter"])

@@ -28,7 +28,11 @@ Stage = Enum(
 )
 Source = Enum("Source", ["kaggle", "simulated"])
 Cell = Enum("Cell", ["standard", "vanilla", "peephole", "coupled", "fused"])
-Schedule = Enum("Schedule", ["constant", "onecycle"])
+FilterStart = Enum("FilterStart", ["first", "zero"])
+Optimiser = Enum("Optimiser", ["adamw", "rmsprop"])
+Schedule = Enum("Schedule", ["constant", "onecycle", "decay"])
+Scaler = Enum("Scaler", ["subject", "shared", "shared_labelled"])
+Select = Enum("Select", ["auc", "loss"])
 
 
 @dataclass
@@ -69,6 +73,8 @@ class Filter:
     power_bands_hz: list[list[float]] = MISSING
     power_smoothing_hz: float = MISSING
     decimate: int = MISSING
+    subsample: int = MISSING
+    start: FilterStart = MISSING
 
 
 @dataclass
@@ -80,6 +86,7 @@ class Window:
     stride: int = MISSING
     streams: int = MISSING
     burn_in: int = MISSING
+    join: bool = MISSING
 
 
 @dataclass
@@ -101,13 +108,23 @@ class Train:
     """The loop."""
 
     scope: Scope = MISSING
+    scaler: Scaler = MISSING
     whiten: bool = MISSING
     epochs: int = MISSING
+    validate_every: int = MISSING
+    select: Select = MISSING
     patience: int = MISSING
+    refit: bool = MISSING
+    optimiser: Optimiser = MISSING
+    smoothing: float = MISSING
     learning_rate: float = MISSING
     schedule: Schedule = MISSING
+    decay: float = MISSING
+    decay_after: float = MISSING
+    decays_per_epoch: int = MISSING
     weight_decay: float = MISSING
     clip: float = MISSING
+    clip_value: float = MISSING
     checkpoint_seconds: float = MISSING
 
 
@@ -241,11 +258,12 @@ def check(config: Config) -> None:
         beyond = [s for s in data.subjects if s > sim.subjects]
         demand(not beyond, "dataset.subjects", "beyond dataset.simulation.subjects")
 
-    nyquist = data.rate / 2
+    demand(bank.subsample >= 1, "filter.subsample", "must be 1 or more")
+    nyquist = data.rate / bank.subsample / 2
     demand(len(bank.lowpass_hz) + len(bank.power_bands_hz) > 0, "filter.lowpass_hz",
            "must not be empty while filter.power_bands_hz is")  # fmt: skip
     demand(all(0 < f < nyquist for f in bank.lowpass_hz), "filter.lowpass_hz",
-           f"must lie between 0 and half of dataset.rate, {nyquist:g} Hz")  # fmt: skip
+           f"must lie between 0 and half of the rate that is filtered, {nyquist:g} Hz")  # fmt: skip
     demand(
         all(len(b) == 2 and 0 < b[0] < b[1] < nyquist for b in bank.power_bands_hz),
         "filter.power_bands_hz", f"must be [low, high] pairs within 0 and {nyquist:g} Hz",
@@ -261,6 +279,11 @@ def check(config: Config) -> None:
     demand(window.burn_in >= 0, "window.burn_in", "must be 0 or more")
     demand(window.streams > 0 or window.burn_in < window.length, "window.burn_in",
            f"must be below window.length={window.length} when no state is carried")  # fmt: skip
+    for key in ("stride", "streams"):
+        demand(not window.join or getattr(window, key) == 1, f"window.{key}",
+               "must be 1 with window.join=true: a lane is one joined stream")  # fmt: skip
+    demand(not window.join or window.burn_in == 0, "window.burn_in",
+           "must be 0 with window.join=true: the state is never empty")  # fmt: skip
 
     demand(model.hidden >= 1, "model.hidden", "must be 1 or more")
     demand(model.layers >= 1, "model.layers", "must be 1 or more")
@@ -274,6 +297,12 @@ def check(config: Config) -> None:
     )  # fmt: skip
 
     demand(train.epochs >= 1, "train.epochs", "must be 1 or more")
+    demand(train.validate_every >= 0, "train.validate_every", "must be 0 (each epoch) or more")
+    demand(0 <= train.smoothing < 1, "train.smoothing", "must be at least 0 and below 1")
+    demand(0 < train.decay <= 1, "train.decay", "must be above 0 and at most 1")
+    demand(train.decay_after >= 0, "train.decay_after", "must be 0 or more")
+    demand(train.decays_per_epoch >= 1, "train.decays_per_epoch", "must be 1 or more")
+    demand(train.clip_value >= 0, "train.clip_value", "must be 0 (no clipping) or more")
     demand(train.patience >= 1, "train.patience", "must be 1 or more")
     demand(train.learning_rate > 0, "train.learning_rate", "must be above 0")
     demand(train.weight_decay >= 0, "train.weight_decay", "must be 0 or more")

@@ -189,15 +189,15 @@ class Detector:
         return cls(network, stored["options"], scalers, stored["stride"])
 
 
-def hold(values: np.ndarray, decimate: int, rows: int) -> np.ndarray:
-    """Spread predictions at every ``decimate``-th row over all rows, each held until the next.
+def hold(values: np.ndarray, every: int, rows: int) -> np.ndarray:
+    """Spread predictions at every ``every``-th row over all rows, each held until the next.
 
     Parameters
     ----------
     values : ndarray, shape (T', E)
-        Row k belongs to the recording's row ``k * decimate``.
-    decimate : int
-        The filter bank's.
+        Row k belongs to the recording's row ``k * every``.
+    every : int
+        The recording's rows to a prediction.
     rows : int
         T, the recording's rows.
 
@@ -205,7 +205,7 @@ def hold(values: np.ndarray, decimate: int, rows: int) -> np.ndarray:
     -------
     ndarray, shape (T, E)
     """
-    return np.repeat(values, decimate, axis=0)[:rows]
+    return np.repeat(values, every, axis=0)[:rows]
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

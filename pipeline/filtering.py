@@ -1,13 +1,14 @@
 """Causal filters and filter banks: recordings to features.
 
 MNE designs the filters; SciPy applies them, because only SciPy can carry a filter's state from one
-chunk to the next. Every filter starts from the first sample, as if the signal had always been
-there: a filter that starts at zero rings for seconds on the offset of an EEG amplifier.
+chunk to the next. A filter starts from the first sample, as if the signal had always been there:
+one that starts at zero rings for seconds on the offset of an EEG amplifier. (Some published
+recipes do start at zero, and can be followed in it.)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -134,6 +135,12 @@ class FilterBank:
         Cut-off of the low-pass that smooths the power (order 2).
     decimate : int
         Keep the features of rows 0, ``decimate``, 2 ``decimate``, ... only.
+    subsample : int
+        Before anything else, keep the rows 0, ``subsample``, ... of the signal only, without an
+        anti-alias filter; the filters are designed for the rate that is left.
+    start : str
+        ``first``: the filters start as if the first sample had always been there; ``zero``: as if
+        there had been nothing.
     """
 
     def __init__(
@@ -144,20 +151,28 @@ class FilterBank:
         power_bands_hz: list[list[float]],
         power_smoothing_hz: float,
         decimate: int,
+        subsample: int = 1,
+        start: str = "first",
     ) -> None:
-        self.decimate = decimate
+        self.decimate, self.subsample, self.from_first = decimate, subsample, start == "first"
+        rate = rate / subsample
         self.lowpass = [CausalFilter(design(rate, None, f, order)) for f in lowpass_hz]
         self.band = [CausalFilter(design(rate, low, high, 3)) for low, high in power_bands_hz]
         smoothing = design(rate, None, power_smoothing_hz, 2)
         self.smooth = [CausalFilter(smoothing) for _ in self.band]
+
+    @property
+    def every(self) -> int:
+        """Rows of the recording to a row of the features."""
+        return self.subsample * self.decimate
 
     def n_features(self, n_channels: int) -> int:
         """Count the features of so many channels."""
         return n_channels * (len(self.lowpass) + len(self.band))
 
     def start(self, first: np.ndarray) -> BankState:
-        """Start every filter from the first sample, shape (C,)."""
-        first = np.asarray(first, dtype=np.float64)
+        """Start every filter, from the first sample, shape (C,), or from zero."""
+        first = np.asarray(first, dtype=np.float64) * self.from_first
         rest = np.zeros_like(first)
         return BankState(
             0,
@@ -181,20 +196,24 @@ class FilterBank:
         Returns
         -------
         features : ndarray of float32, shape (n', F)
-            One row for every sample whose number in the series is a multiple of ``decimate``; F is
+            One row for every sample whose number in the series is a multiple of `every`; F is
             filter by filter, channel by channel within each. Row k uses samples up to
-            ``k * decimate`` only.
+            ``k * every`` only.
         state : BankState
             For the next chunk.
         """
         if state is None:
             state = self.start(signal[0])
-        chunk = np.ascontiguousarray(np.asarray(signal, dtype=np.float64).T)
-        skip = -state.rows % self.decimate
-        channels = chunk.shape[0]
+        rows, channels = signal.shape
+        thin = signal[-state.rows % self.subsample :: self.subsample]
+        chunk = np.ascontiguousarray(np.asarray(thin, dtype=np.float64).T)
+        seen = -(-state.rows // self.subsample)  # thinned rows of the chunks before
+        skip = -seen % self.decimate
         kept = len(range(skip, chunk.shape[1], self.decimate))
         features = np.empty((kept, self.n_features(channels)), dtype=np.float32)
-        after = BankState(state.rows + chunk.shape[1], [], [], [])
+        if not chunk.shape[1]:
+            return features, replace(state, rows=state.rows + rows)
+        after = BankState(state.rows + rows, [], [], [])
         column = 0
         for lowpass, past in zip(self.lowpass, state.lowpass, strict=True):
             slow, past = lowpass(chunk, past)
@@ -325,7 +344,7 @@ def filter_series(
         scatter=moments.scatter,
     )
     if recording.events is not None:
-        labels = np.ascontiguousarray(recording.events[:: bank.decimate])
+        labels = np.ascontiguousarray(recording.events[:: bank.every])
         np.save(scratch / f"{recording.name}_labels.npy", labels)
 
 

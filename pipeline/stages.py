@@ -29,7 +29,7 @@ from pipeline import (
     training,
     windows,
 )
-from pipeline.config import Config, Scope, Source, Stage, plain
+from pipeline.config import Config, Scaler, Scope, Source, Stage, plain
 from pipeline.errors import ConfigError
 from pipeline.ingest import RawSeries
 from pipeline.recording import Description, Recording, series_name
@@ -85,6 +85,7 @@ class Flow:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         self.cores = cores or 1
         self.workers = config.workers or self.cores
+        self.every = config.filter.subsample * config.filter.decimate
         self.tracker = Tracker(config, self.name)
 
     # ---- folders: one a stage and configuration ------------------------------------------------
@@ -142,7 +143,8 @@ class Flow:
         loop = {k: v for k, v in o.train.items() if k != "checkpoint_seconds"}
         device = str(training.choose_device(c.device).type)
         splits = [list(c.dataset.train_series), list(c.dataset.valid_series)]
-        scope = sorted(c.dataset.subjects) if c.train.scope is Scope["global"] else []
+        alone = c.train.scope is Scope.subject and c.train.scaler is Scaler.subject
+        scope = [] if alone else sorted(c.dataset.subjects)  # the models depend on one another's
         options = [o.window, o.model, loop, o.seed, splits, self.unlabelled, device, scope]
         code = [training, windows, detector, lstm, scoring]
         return self._folder("train", options, code, ["torch", "numpy"], self.filter_folder)
@@ -225,10 +227,20 @@ class Flow:
         return {"all": subjects}
 
     def jobs(self, found: list[RawSeries], final: bool) -> list[Job]:
-        """Plan the trainings: validating ones, or the final ones that follow them."""
-        data = self.config.dataset
+        """Plan the trainings: validating ones, or the final ones that follow them.
+
+        Without ``train.refit`` the validating models predict the test series, and none follow.
+        """
+        data, train = self.config.dataset, self.config.train
+        if final and not train.refit:
+            return []
         fit = self.labelled if final else list(data.train_series)
-        held_out = self.unlabelled if final else list(data.valid_series)
+        held_out = [] if final else list(data.valid_series)
+        test = self.unlabelled if final or not train.refit else []
+        everyone = sorted({raw.subject for raw in found})
+        scale = {
+            Scaler.subject: [], Scaler.shared: fit, Scaler.shared_labelled: self.labelled
+        }[train.scaler]  # fmt: skip
         jobs = []
         for group, subjects in self.groups(found).items():
             twin = self.train_folder.path / f"{group}_validate_history.csv"
@@ -237,10 +249,11 @@ class Flow:
                     f"{group}_final" if final else f"{group}_validate",
                     tuple((s, r) for s in subjects for r in sorted(fit)),
                     tuple((s, r) for s in subjects for r in sorted(held_out)),
-                    not final,
+                    tuple((s, r) for s in subjects for r in sorted(test)),
                     self.filter_folder.path,
                     self.about.events,
                     twin if final else None,
+                    tuple((s, r) for s in everyone for r in sorted(scale)),
                 )
             )
         return jobs
@@ -263,6 +276,8 @@ class Flow:
     def train(self, found: list[RawSeries], final: bool) -> None:
         """Fit the models, each in a process of its own while there are cores."""
         jobs = self.jobs(found, final)
+        if not jobs:
+            return
         workers = min(self.workers, len(jobs))
         device = self.config.device
         if training.choose_device(device).type != "cpu":
@@ -277,6 +292,8 @@ class Flow:
                 for kind in ("features.npy", "moments.npz", "labels.npy")
                 if kind != "labels.npy" or series[key].events
             ]
+            others = set(job.scale) - set(job.fit) - set(job.predict)
+            files += [job.folder / f"{series_name(*k)}_moments.npz" for k in sorted(others)]
             twin = (job.history,) if job.history else ()
             tasks.append(
                 Task(
@@ -295,7 +312,7 @@ class Flow:
     def evaluate(self, found: list[RawSeries]) -> pd.DataFrame:
         """Score the validating models on their held-out series, as Kaggle would."""
         jobs = self.jobs(found, final=False)
-        keys = sorted(key for job in jobs for key in job.predict)
+        keys = sorted(key for job in jobs for key in job.held_out)
         logits = [self.train_folder.path / f"{series_name(*key)}_logits.npy" for key in keys]
         labels = [self.ingest_folder.path / f"{series_name(*key)}_events.npy" for key in keys]
         histories = [self.train_folder.path / f"{job.name}_history.csv" for job in jobs]
@@ -308,7 +325,7 @@ class Flow:
         task = Task(
             self.results_folder, "evaluate", (*logits, *labels, *histories), tuple(outputs),
             evaluate_work,
-            (keys, logits, labels, histories, outputs, self.about, self.config.filter.decimate,
+            (keys, logits, labels, histories, outputs, self.about, self.every,
              self.name),
         )  # fmt: skip
         summary = run_tasks("evaluate", [task], say=self.say)
@@ -324,7 +341,7 @@ class Flow:
 
     def submit(self, found: list[RawSeries]) -> Path:
         """Write the final models' predictions of the test series, checked."""
-        keys = sorted(key for job in self.jobs(found, final=True) for key in job.predict)
+        keys = sorted((raw.subject, raw.series) for raw in found if raw.series in self.unlabelled)
         logits = [self.train_folder.path / f"{series_name(*key)}_logits.npy" for key in keys]
         signals = [self.ingest_folder.path / f"{series_name(*key)}_signal.npy" for key in keys]
         sample = ingest.find_sample(self.raw)
@@ -332,7 +349,7 @@ class Flow:
         inputs = (*logits, *signals, *([sample.path] if sample else []))
         task = Task(
             self.results_folder, "submit", inputs, (output,), submit_work,
-            (keys, logits, signals, output, self.about, self.config.filter.decimate, sample),
+            (keys, logits, signals, output, self.about, self.every, sample),
         )  # fmt: skip
         summary = run_tasks("submit", [task], say=self.say)
         if summary.done:
@@ -390,14 +407,14 @@ def evaluate_work(
     histories: list[Path],
     outputs: list[str],
     about: Description,
-    decimate: int,
+    every: int,
     name: str,
 ) -> None:
     """Score, and draw (the work of one task)."""
     truth, scores = {}, {}
     for key, logit_file, label_file in zip(keys, logits, labels, strict=True):
         truth[key] = np.load(label_file)
-        scores[key] = detector.hold(np.load(logit_file), decimate, len(truth[key]))
+        scores[key] = detector.hold(np.load(logit_file), every, len(truth[key]))
     all_truth, all_scores = (
         np.concatenate(list(truth.values())),
         np.concatenate(list(scores.values())),
@@ -436,14 +453,14 @@ def submit_work(
     signals: list[Path],
     output: str,
     about: Description,
-    decimate: int,
+    every: int,
     sample: ingest.RawFile | None,
 ) -> None:
     """Spread the logits over every row and write the submission (the work of one task)."""
     probabilities = {}
     for key, logit_file, signal_file in zip(keys, logits, signals, strict=True):
         rows = len(np.load(signal_file, mmap_mode="r"))
-        held = detector.hold(np.load(logit_file), decimate, rows)
+        held = detector.hold(np.load(logit_file), every, rows)
         probabilities[series_name(*key)] = detector.sigmoid(held)
     submission.write_submission(scratch / output, probabilities, about.events, sample)
 

@@ -72,7 +72,7 @@ class Stream:
         state.steps += len(x)
         # Row t holds the logits of the last feature row at or before it.
         held = np.concatenate([state.logits[None], logits])
-        decimate = self.bank.decimate
-        row = np.arange(begun, begun + len(signal)) // decimate - (begun - 1) // decimate
+        every = self.bank.every
+        row = np.arange(begun, begun + len(signal)) // every - (begun - 1) // every
         state.logits = held[-1]
         return sigmoid(held[row])

@@ -7,7 +7,7 @@ import os
 import time
 import zlib
 from dataclasses import asdict, dataclass
-from math import cos, pi
+from math import cos, floor, pi
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipeline.filtering import FeatureSeries, Moments
 from pipeline.recording import series_name
 from pipeline.scoring import score
 from pipeline.stage import Report
-from pipeline.windows import Batches, plan_epoch
+from pipeline.windows import Batches, Plan, plan_epoch
 
 Key = tuple[int, int]
 
@@ -37,31 +37,40 @@ class Job:
         E.g. ``subj3_validate``.
     fit : tuple of (int, int)
         (subject, series) that are learned from.
-    predict : tuple of (int, int)
-        (subject, series) that are predicted, never one of ``fit``.
-    validate : bool
-        Whether the predicted series are labelled and choose the epoch. If not, the job trains for
-        as many epochs as the ``history`` of its validating twin says.
+    held_out : tuple of (int, int)
+        (subject, series) whose labels choose the epoch and give the score. If there are none, the
+        job trains for as many epochs as the ``history`` of its validating twin says.
+    test : tuple of (int, int)
+        (subject, series) that are only predicted.
     folder : Path
         Where the features are.
     events : tuple of str
         The columns' names.
     history : Path, optional
         The validating twin's ``_history.csv``.
+    scale : tuple of (int, int)
+        (subject, series) that one scaler for all subjects is fitted on; empty for a scaler a
+        subject, fitted on its own series of ``fit``.
     """
 
     name: str
     fit: tuple[Key, ...]
-    predict: tuple[Key, ...]
-    validate: bool
+    held_out: tuple[Key, ...]
+    test: tuple[Key, ...]
     folder: Path
     events: tuple[str, ...]
     history: Path | None = None
+    scale: tuple[Key, ...] = ()
 
     def __post_init__(self) -> None:
         seen = set(self.fit) & set(self.predict)
         if seen:
             raise ValueError(f"{self.name} would predict series that it learns from: {seen}")
+
+    @property
+    def predict(self) -> tuple[Key, ...]:
+        """(subject, series) whose logits are written: never one of ``fit``."""
+        return (*self.held_out, *self.test)
 
     def outputs(self) -> tuple[str, ...]:
         """Name the files that `train_job` writes."""
@@ -108,18 +117,45 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def learning_rate(schedule: str, peak: float, progress: float) -> float:
-    """Give the learning rate after a share of the planned training.
+def learning_rate(train: dict[str, Any], epochs: float) -> float:
+    """Give the learning rate after so many epochs, whole and part.
 
-    ``onecycle`` rises along a cosine from a 25th of the peak over the first 30 %, and falls along
-    another to zero (Smith & Topin 2018, as in `torch.optim.lr_scheduler.OneCycleLR`).
+    Parameters
+    ----------
+    train : dict
+        The group ``train``. Its ``schedule`` is one of
+
+        constant
+            Always ``learning_rate``.
+        onecycle
+            Rises along a cosine from a 25th of it over the first 30 % of ``epochs``, and falls
+            along another to zero (Smith & Topin 2018, as `torch.optim.lr_scheduler.OneCycleLR`).
+        decay
+            Times ``decay``, ``decays_per_epoch`` times an epoch, from epoch ``decay_after`` on.
+    epochs : float
+        Done so far.
     """
-    if schedule == "constant":
+    peak = train["learning_rate"]
+    if train["schedule"] == "constant":
         return peak
-    rise = 0.3
+    if train["schedule"] == "decay":
+        late = epochs - train["decay_after"]
+        decays = floor(late * train["decays_per_epoch"] + 1e-9) + 1 if late >= 0 else 0
+        return peak * train["decay"] ** decays
+    progress, rise = epochs / train["epochs"], 0.3
     if progress < rise:
         return peak * (0.04 + 0.96 * 0.5 * (1 - cos(pi * progress / rise)))
     return peak * max(1e-4, 0.5 * (1 + cos(pi * (progress - rise) / (1 - rise))))
+
+
+def make_optimiser(network: nn.Module, train: dict[str, Any]) -> torch.optim.Optimizer:
+    """Make the optimiser that the group ``train`` names."""
+    rate, decay = train["learning_rate"], train["weight_decay"]
+    if train["optimiser"] == "rmsprop":
+        return torch.optim.RMSprop(
+            network.parameters(), lr=rate, alpha=train["smoothing"], weight_decay=decay
+        )
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
 
 
 def masked_bce(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
@@ -135,15 +171,20 @@ def masked_bce(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor)
 
 @dataclass
 class Progress:
-    """Where a training stands: all that a later process needs to go on as if never stopped."""
+    """Where a training stands: all that a later process needs to go on as if never stopped.
+
+    ``epoch`` and ``batch`` are the position in the data, ``step`` counts the batches of all
+    epochs; ``loss_sum`` and ``rows`` are of what was learned since stock was last taken.
+    """
 
     epoch: int = 0
     batch: int = 0
+    step: int = 0
     loss_sum: float = 0.0
     rows: int = 0
     since_best: int = 0
     best_value: float = -float("inf")
-    best_epoch: int = 0
+    best_epoch: float = 0.0
     finished: bool = False
 
 
@@ -214,164 +255,244 @@ def train_job(
     torch.manual_seed(zlib.crc32(f"{options.seed} {job.name}".encode()))
 
     fitted = [FeatureSeries.load(job.folder, *key) for key in job.fit]
-    others = [FeatureSeries.load(job.folder, *key) for key in job.predict]
-    scalers = {
-        subject: tuple(
-            torch.from_numpy(part)
-            for part in Moments.pooled([s.moments for s in fitted if s.subject == subject]).scaler(
-                options.train["whiten"]
-            )
-        )
-        for subject in sorted({s.subject for s in fitted})
-    }
+    held_out = [FeatureSeries.load(job.folder, *key) for key in job.held_out]
+    test = [FeatureSeries.load(job.folder, *key) for key in job.test]
     shape = {"n_features": fitted[0].features.shape[1], "n_events": len(job.events)}
     network_options = {**shape, **options.model}
     network = Network(**network_options).to(device)
-    detector = Detector(network, network_options, scalers, options.window["stride"])  # type: ignore[arg-type]
-
-    batches = Batches(
-        [detector.standardise(s.features, s.subject) for s in fitted],
-        [torch.from_numpy(np.array(s.labels)) for s in fitted],
+    detector = Detector(
+        network, network_options, _scalers(job, fitted, options), options.window["stride"]
     )
-    held_out = [detector.standardise(s.features, s.subject) for s in others] if job.validate else []
-    truth = np.concatenate([s.labels for s in others]) if job.validate else None  # type: ignore[misc]
-
-    epochs = options.train["epochs"]
+    epochs = float(options.train["epochs"])
     if job.history is not None:
-        history_of_twin = pd.read_csv(job.history)
-        epochs = int(history_of_twin.loc[history_of_twin["best"], "epoch"].iloc[0])
-
+        twin = pd.read_csv(job.history)
+        epochs = float(twin.loc[twin["best"], "epoch"].iloc[0])
     checkpoint = Checkpoint(scratch / f"{job.name}_checkpoint.pt")
-    best, history = _fit(
-        network, batches, epochs, options, report, checkpoint, job, held_out, truth, device
-    )
-    network.load_state_dict(best)
+    fitting = Fitting(detector, fitted, held_out, job.events, options, epochs, checkpoint, report)
+    try:
+        history = fitting.run()
+    except FloatingPointError as error:
+        raise PipelineError(
+            f"{job.name}: {error}; lower train.learning_rate or train.clip"
+        ) from error
     detector.save(scratch / f"{job.name}_model.pt")
     history.to_csv(scratch / f"{job.name}_history.csv", index=False)
-    for series in others:
+    for series in (*held_out, *test):
         logits = detector.predict(series.features, series.subject)
         np.save(scratch / f"{series_name(series.subject, series.series)}_logits.npy", logits)
 
 
-def _fit(
-    network: Network,
-    batches: Batches,
-    epochs: int,
-    options: Options,
-    report: Report,
-    checkpoint: Checkpoint,
-    job: Job,
-    held_out: list[torch.Tensor],
-    truth: np.ndarray | None,
-    device: torch.device,
-) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
-    """Run the epochs; give the chosen weights, and the history with the chosen epoch marked."""
-    train, window = options.train, options.window
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=train["learning_rate"], weight_decay=train["weight_decay"]
-    )
-    progress, state = Progress(), None
-    history: list[dict[str, Any]] = []
-    best = copy.deepcopy(network.state_dict())
-    if stored := checkpoint.read():
-        network.load_state_dict(stored["weights"])
-        optimiser.load_state_dict(stored["optimiser"])
-        progress, history, best = stored["progress"], stored["history"], stored["best"]
-        if stored["state"] is not None:
-            state = (stored["state"][0].to(device), stored["state"][1].to(device))
-        report(float(progress.epoch), {})
+def _scalers(
+    job: Job, fitted: list[FeatureSeries], options: Options
+) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """Fit what standardises each subject's features."""
 
-    def save() -> None:
-        parts = {
-            "weights": network.state_dict(), "optimiser": optimiser.state_dict(),
-            "history": history, "best": best, "state": None if state is None else list(state),
-        }  # fmt: skip
-        checkpoint.write(progress, parts)
+    def fit(moments: list[Moments]) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, matrix = Moments.pooled(moments).scaler(options.train["whiten"])
+        return torch.from_numpy(mean), torch.from_numpy(matrix)
 
-    saved = told = time.monotonic()
-    while progress.epoch < epochs and not progress.finished:
-        begun = time.perf_counter()
-        begun_rows = progress.rows
-        rng = np.random.default_rng([options.seed, progress.epoch])
-        plan = plan_epoch(batches.lengths, **window, rng=rng)
-        untold = 0.0
-        rate = 0.0
-        network.train()
-        while progress.batch < len(plan):
-            share = (progress.epoch + progress.batch / len(plan)) / train["epochs"]
-            rate = learning_rate(train["schedule"], train["learning_rate"], share)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            x, y, scored = (part.to(device) for part in batches.gather(plan, progress.batch))
-            state = _carry(network, state, plan.reset[progress.batch], device)
-            if scored.any():
-                logits, state = network(x, state)
-                loss = masked_bce(logits, y, scored)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                if train["clip"]:
-                    nn.utils.clip_grad_norm_(network.parameters(), train["clip"])
-                optimiser.step()
-                count = int(scored.sum())
-                progress.loss_sum += loss.item() * count
-                progress.rows += count
-            else:  # a window that is all burn-in only hands its state on
-                with torch.no_grad():
-                    _, state = network(x, state)
-            progress.batch += 1
-            untold += 1 / len(plan)
-            now = time.monotonic()
-            if now - told > 0.5:
-                report(untold, {})
-                told, untold = now, 0.0
-            if now - saved > train["checkpoint_seconds"]:
-                save()
-                saved = time.monotonic()
-        seconds = time.perf_counter() - begun
-        mean_loss = progress.loss_sum / max(1, progress.rows)
-        if not np.isfinite(mean_loss):
-            raise PipelineError(
-                f"{job.name}: the loss is {mean_loss} in epoch {progress.epoch + 1}; "
-                "lower train.learning_rate or train.clip"
-            )
+    subjects = sorted({s.subject for s in fitted})
+    if job.scale:
+        shared = fit([FeatureSeries.load(job.folder, *key).moments for key in job.scale])
+        return dict.fromkeys(subjects, shared)
+    return {i: fit([s.moments for s in fitted if s.subject == i]) for i in subjects}
+
+
+class Fitting:
+    """One network's way through the epochs.
+
+    Stock is taken at each epoch's end, or every ``train.validate_every`` steps, and at the end:
+    the loss since last time, the held-out series' loss and AUC, a line of the history.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whose network learns.
+    fitted, held_out : list of FeatureSeries
+        Learned from; predicted each time stock is taken.
+    events : tuple of str
+        The columns' names.
+    options : Options
+        How.
+    epochs : float
+        How long, at most.
+    checkpoint : Checkpoint
+        Read at the start, written as it goes.
+    report : callable
+        Told the progress in epochs, and what each taking stock found.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        fitted: list[FeatureSeries],
+        held_out: list[FeatureSeries],
+        events: tuple[str, ...],
+        options: Options,
+        epochs: float,
+        checkpoint: Checkpoint,
+        report: Report,
+    ) -> None:
+        self.network, self.options, self.events = detector.network, options, events
+        self.train, self.epochs = options.train, epochs
+        self.checkpoint, self.report = checkpoint, report
+        self.device = next(self.network.parameters()).device
+        self.batches = Batches(
+            [detector.standardise(s.features, s.subject) for s in fitted],
+            [torch.from_numpy(np.array(s.labels)) for s in fitted],
+        )
+        self.held_out = [detector.standardise(s.features, s.subject) for s in held_out]
+        self.truth = np.concatenate([np.asarray(s.labels) for s in held_out]) if held_out else None
+        self.optimiser = make_optimiser(self.network, self.train)
+        self.progress = Progress()
+        self.state: State | None = None
+        self.history: list[dict[str, Any]] = []
+        self.best = copy.deepcopy(self.network.state_dict())
+        self._loss = torch.zeros((), device=self.device)  # summed there, so that none is waited for
+        self._told = self._saved = self._stock = time.monotonic()
+        self._untold = 0.0
+        self._resume()
+
+    def run(self) -> pd.DataFrame:
+        """Train, leave the chosen weights in the network, and give the history.
+
+        Returns
+        -------
+        DataFrame
+            A line each time stock was taken; the chosen one is marked ``best``.
+
+        Raises
+        ------
+        FloatingPointError
+            When the loss is no longer finite.
+        """
+        progress, every = self.progress, self.train["validate_every"]
+        while not progress.finished:
+            rng = np.random.default_rng([self.options.seed, progress.epoch])
+            plan = plan_epoch(self.batches.lengths, **self.options.window, rng=rng)
+            while progress.batch < len(plan) and not progress.finished:
+                done = progress.epoch + progress.batch / len(plan)
+                self._step(plan, done)
+                progress.batch += 1
+                progress.step += 1
+                done = progress.epoch + progress.batch / len(plan)
+                over = done >= self.epochs - 1e-9
+                due = progress.step % every == 0 if every else progress.batch == len(plan)
+                if over or due:
+                    self._take_stock(done)
+                    progress.finished |= over
+                self._tell(1 / len(plan))
+            if progress.batch == len(plan):
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+            self._save()
+        self.network.load_state_dict(self.best)
+        frame = pd.DataFrame(self.history)
+        frame["best"] = frame["epoch"] == progress.best_epoch
+        return frame
+
+    def _step(self, plan: Plan, done: float) -> None:
+        """Learn from one batch."""
+        rate = learning_rate(self.train, done)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        number = self.progress.batch
+        x, y, scored = self.batches.gather(plan, number)
+        count = int(scored.sum())
+        x, y, scored = (part.to(self.device) for part in (x, y, scored))
+        state = _carry(self.network, self.state, plan.reset[number], self.device)
+        if not count:  # a window that is all burn-in only hands its state on
+            with torch.no_grad():
+                _, self.state = self.network(x, state)
+            return
+        logits, self.state = self.network(x, state)
+        loss = masked_bce(logits, y, scored)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.train["clip_value"]:
+            nn.utils.clip_grad_value_(self.network.parameters(), self.train["clip_value"])
+        if self.train["clip"]:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.train["clip"])
+        self.optimiser.step()
+        self._loss += loss.detach() * count
+        self.progress.rows += count
+
+    def _take_stock(self, done: float) -> None:
+        """Validate, keep the best weights, and write a line of the history."""
+        progress = self.progress
+        seconds = time.monotonic() - self._stock
+        loss = (progress.loss_sum + float(self._loss)) / max(1, progress.rows)
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} after {done:.2f} epochs")
         line: dict[str, Any] = {
-            "epoch": progress.epoch + 1,
-            "loss": mean_loss,
-            "learning_rate": rate,
-            "rows_per_second": (progress.rows - begun_rows) / seconds,
+            "epoch": round(done, 9),
+            "step": progress.step,
+            "loss": loss,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "rows_per_second": progress.rows / seconds,
         }
         progress.since_best += 1
-        if truth is not None:
-            line |= _validate(network, held_out, truth, job.events, window["stride"])
-            value = line["valid_auc_mean"]
-            value = -line["valid_loss"] if value is None else value
-            if value > progress.best_value:
-                progress.best_value, progress.best_epoch = value, progress.epoch + 1
-                progress.since_best, best = 0, copy.deepcopy(network.state_dict())
-            progress.finished = progress.since_best >= train["patience"]
-        else:
-            progress.best_epoch, best = progress.epoch + 1, copy.deepcopy(network.state_dict())
-        history.append(line)
-        progress.epoch += 1
-        progress.batch, progress.loss_sum, progress.rows, state = 0, 0.0, 0, None
-        save()
-        saved = time.monotonic()
+        value = float(len(self.history))  # without held-out series the last is the one to keep
+        if self.truth is not None:
+            stride = self.options.window["stride"]
+            line |= _validate(self.network, self.held_out, self.truth, self.events, stride)
+            auc = line["valid_auc_mean"] if self.train["select"] == "auc" else None
+            value = -line["valid_loss"] if auc is None else auc
+        if value > progress.best_value:
+            progress.best_value, progress.best_epoch = value, line["epoch"]
+            progress.since_best, self.best = 0, copy.deepcopy(self.network.state_dict())
+        progress.finished = progress.since_best >= self.train["patience"]
+        self.history.append(line)
+        progress.loss_sum, progress.rows = 0.0, 0
+        self._loss.zero_()
         auc = line.get("valid_auc_mean")
-        figure = f"AUC {auc:.4f}" if auc else f"loss {mean_loss:.4f}"
-        shown = f"epoch {progress.epoch} {figure}"
-        report(untold, {"show": shown, "step": progress.epoch, "metrics": _metrics(line)})
-    frame = pd.DataFrame(history)
-    frame["best"] = frame["epoch"] == progress.best_epoch
-    return best, frame
+        figure = f"AUC {auc:.4f}" if auc else f"loss {loss:.4f}"
+        news = {
+            "show": f"epoch {done:.3g} {figure}",
+            "step": len(self.history),
+            "metrics": {k: float(v) for k, v in line.items() if k != "step" and v is not None},
+        }
+        self.report(self._untold, news)
+        self._untold, self._stock = 0.0, time.monotonic()
 
+    def _tell(self, epochs: float) -> None:
+        """Pass progress on, and write a checkpoint, each when it is time."""
+        self._untold += epochs
+        now = time.monotonic()
+        if now - self._told > 0.5:
+            self.report(self._untold, {})
+            self._told, self._untold = now, 0.0
+        if now - self._saved > self.train["checkpoint_seconds"]:
+            self._save()
 
-def _metrics(line: dict[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in line.items() if k != "epoch" and v is not None}
+    def _save(self) -> None:
+        self.progress.loss_sum += float(self._loss)
+        self._loss.zero_()
+        parts = {
+            "weights": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "history": self.history, "best": self.best,
+            "state": None if self.state is None else list(self.state),
+        }  # fmt: skip
+        self.checkpoint.write(self.progress, parts)
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        if not (stored := self.checkpoint.read()):
+            return
+        self.network.load_state_dict(stored["weights"])
+        self.optimiser.load_state_dict(stored["optimiser"])
+        self.progress, self.history, self.best = (
+            stored["progress"], stored["history"], stored["best"],
+        )  # fmt: skip
+        if stored["state"] is not None:
+            h, c = (part.to(self.device) for part in stored["state"])
+            self.state = (h, c)
+        self.report(float(self.progress.epoch), {})
 
 
 def _carry(network: Network, state: State | None, reset: np.ndarray, device: torch.device) -> State:
     """Cut the carried state from its history, and zero it in the lanes that start anew."""
-    if state is None:
+    if state is None or reset.all():
         return start(network, len(reset))
     keep = torch.from_numpy(~reset).to(device=device, dtype=state[0].dtype)[None, :, None]
     return state[0].detach() * keep, state[1].detach() * keep

@@ -13,7 +13,13 @@ no carried state (``window.streams`` = 0)
 A stream starts from a state of zero; where it does not start at the series' own start, it first
 sees ``window.burn_in`` rows that are not scored, so that no row is scored with an empty state.
 With ``window.stride`` n, the network runs on every n-th row, and the n phases are series of their
-own. In every case each row is scored exactly once an epoch.
+own. In all of these each row is scored exactly once an epoch. A third way does not hold to that:
+
+one stream a lane (``window.join``)
+    All series are joined end to end and cut into ``window.batch`` streams of equal length, a lane
+    each; what is left at the end is not learned from. The state is never reset: it runs on from
+    series to series and, at the epoch's end, from each lane's last row to its first. So the
+    2015 Torch7 solution (github.com/apaszke/kaggle-grasp-and-lift, EEGMinibatchLoader) had it.
 """
 
 from __future__ import annotations
@@ -25,6 +31,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import torch
+
+from pipeline.errors import PipelineError
 
 EMPTY = -1
 
@@ -73,7 +81,7 @@ class Plan:
                 "last_row": self.start[at] + (self.rows[at] - 1) * self.stride,
                 "rows": self.rows[at],
                 "scored": self.rows[at] - self.burn[at],
-                "state": np.where(self.reset[at], "zero", "carried"),
+                "state": np.where(self.reset[at], "zero", "carried"),  # before the first row
             }
         )
 
@@ -115,6 +123,7 @@ def plan_epoch(
     stride: int = 1,
     streams: int = 1,
     burn_in: int = 0,
+    join: bool = False,
     rng: np.random.Generator | None = None,
 ) -> Plan:
     """Plan one epoch over some series.
@@ -133,13 +142,23 @@ def plan_epoch(
         Streams that each series is cut into; 0 for windows without carried state.
     burn_in : int
         Rows before a stream's own that it sees and is not scored on.
+    join : bool
+        Join all series and give each lane one stream of them; the state is never reset. A window
+        may then run over from its series into those that follow.
     rng : numpy.random.Generator, optional
         Shuffles the streams and, without carried state, shifts the cuts; None keeps the order.
 
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    PipelineError
+        When joined series do not fill one batch.
     """
+    if join:
+        return _joined(lengths, length, batch)
     shift = int(rng.integers(length)) if rng is not None and not streams else 0
     chains = list(_streams(lengths, length, stride, streams, burn_in, shift))
     if rng is not None:
@@ -154,6 +173,24 @@ def plan_epoch(
         table[:, : len(lane), column] = np.array(lane, dtype=np.int64).T
     series, start, rows, burn, reset = table
     return Plan(series, start, rows, burn, reset.astype(bool), length, stride)
+
+
+def _joined(lengths: list[int], length: int, batch: int) -> Plan:
+    """Cut the joined series into as many equal streams as there are lanes."""
+    windows = sum(lengths) // (batch * length)
+    if not windows:
+        raise PipelineError(
+            f"window.length={length} times window.batch={batch} is more than the "
+            f"{sum(lengths):,} rows there are to learn from; lower one of them"
+        )
+    first = np.arange(windows)[:, None] * length + np.arange(batch) * (windows * length)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    series = np.searchsorted(offsets, first, side="right") - 1
+    everywhere = np.zeros_like(first)
+    return Plan(
+        series, first - offsets[series], everywhere + length, everywhere,
+        everywhere.astype(bool), length, 1,
+    )  # fmt: skip
 
 
 class Batches:

@@ -47,7 +47,7 @@ def detector(bank: FilterBank, stride: int, cell: str = "standard", layers: int 
 def probabilities(bank: FilterBank, model: Detector, recording: np.ndarray) -> np.ndarray:
     """Take the pipeline's own way from raw samples to a prediction on every row."""
     features, _ = bank.transform(recording)
-    return hold(model.predict(features, 1), bank.decimate, len(recording))
+    return hold(model.predict(features, 1), bank.every, len(recording))
 
 
 @pytest.mark.parametrize("cell", [c.name for c in Cell])
@@ -67,13 +67,18 @@ def test_changing_what_comes_after_moves_nothing_before(cell, stride):
     assert not np.array_equal(probabilities(bank, model, changed), before)
 
 
+THIN = {"subsample": 3, "start": "zero"}  # as the 2015 recipe has it
+
+
 @pytest.mark.parametrize("t", [0, 250, 1233])
-def test_features_are_causal_to_the_bit(t):
-    bank = FilterBank(500, **{**BANK, "decimate": 1})
+@pytest.mark.parametrize("more", [{}, THIN], ids=["whole", "thinned"])
+def test_features_are_causal_to_the_bit(t, more):
+    bank = FilterBank(500, **{**BANK, "decimate": 1, **more})
     whole, changed = signal(), signal()
     changed[t + 1 :] = -5000
     np.testing.assert_array_equal(
-        bank.transform(changed)[0][: t + 1], bank.transform(whole)[0][: t + 1]
+        bank.transform(changed)[0][: t // bank.every + 1],
+        bank.transform(whole)[0][: t // bank.every + 1],
     )
 
 
@@ -83,9 +88,13 @@ def cut(rows: int, cuts: list[int]) -> list[slice]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(cuts=st.lists(st.integers(1, ROWS - 1), max_size=6), decimate=st.sampled_from([1, 3, 10]))
-def test_filtering_in_pieces_equals_the_whole_to_the_bit(cuts, decimate):
-    bank = FilterBank(500, **{**BANK, "decimate": decimate})
+@given(
+    cuts=st.lists(st.integers(1, ROWS - 1), max_size=6),
+    decimate=st.sampled_from([1, 3, 10]),
+    more=st.sampled_from([{}, THIN]),
+)
+def test_filtering_in_pieces_equals_the_whole_to_the_bit(cuts, decimate, more):
+    bank = FilterBank(500, **{**BANK, "decimate": decimate, **more})
     whole, _ = bank.transform(signal())
     state, parts = None, []
     for piece in cut(ROWS, cuts):
@@ -116,9 +125,10 @@ def test_the_network_in_pieces_equals_the_whole(cuts):
     cuts=st.lists(st.integers(1, ROWS - 1), max_size=8),
     stride=st.sampled_from([1, 3]),
     decimate=st.sampled_from([1, 10]),
+    more=st.sampled_from([{}, THIN]),
 )
-def test_a_stream_of_chunks_gives_what_the_whole_series_gives(cuts, stride, decimate):
-    bank = FilterBank(500, **{**BANK, "decimate": decimate})
+def test_a_stream_of_chunks_gives_what_the_whole_series_gives(cuts, stride, decimate, more):
+    bank = FilterBank(500, **{**BANK, "decimate": decimate, **more})
     model = detector(bank, stride)
     whole = probabilities(bank, model, signal())
     stream = Stream(bank, model, subject=1)

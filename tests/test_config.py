@@ -38,7 +38,8 @@ def test_every_choice_of_every_group_composes(tmp_path, choice):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_to_a_submission(tmp_path, experiment):
-    config = make_config(tmp_path, "dataset=simulated", f"experiment={experiment}", *SMALL)
+    small = [*SMALL, "window.length=20", "window.batch=2"]
+    config = make_config(tmp_path, "dataset=simulated", f"experiment={experiment}", *small)
     result = run(config, say=lambda line: None)
     assert result.submission is not None
     assert "simulated" in result.submission.name
@@ -80,6 +81,12 @@ def test_typos_and_wrong_types_name_the_key(tmp_path, override, key):
         ("filter.decimate=0", "filter.decimate"),
         ("window.length=0", "window.length"),
         ("window={streams:0,burn_in:80,length:80}", "window.burn_in=80"),
+        ("filter.subsample=9", r"filter.lowpass_hz=.*half of the rate"),
+        ("window.join=true", r"window\.(stride|streams)=.*one stream of the joined"),
+        ("train.validate_every=-1", "train.validate_every"),
+        ("train.smoothing=1", "train.smoothing"),
+        ("train.decay=0", "train.decay"),
+        ("train.clip_value=-1", "train.clip_value"),
         ("model.layers=0", "model.layers"),
         ("model.dropout=1", "model.dropout"),
         ("model={cell:vanilla,forget_bias:1}", "model.forget_bias.*no forget gate"),

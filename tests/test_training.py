@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,14 +21,24 @@ from pipeline.filtering import Moments
 from pipeline.training import Job, Options, choose_device, learning_rate, masked_bce, train_job
 
 EVENTS = ("a", "b")
-WINDOW = {"length": 20, "batch": 4, "stride": 2, "streams": 3, "burn_in": 5}
+WINDOW = {"length": 20, "batch": 4, "stride": 2, "streams": 3, "burn_in": 5, "join": False}
 MODEL = {
     "cell": "fused", "hidden": 8, "layers": 1, "projection": 0, "dropout": 0.2,
     "input_dropout": 0.1, "forget_bias": None, "init_range": None,
 }  # fmt: skip
 TRAIN = {
-    "scope": "subject", "epochs": 6, "patience": 6, "learning_rate": 0.02, "schedule": "onecycle",
-    "weight_decay": 0.0, "clip": 1.0, "checkpoint_seconds": 0.0, "whiten": True,
+    "scope": "subject", "scaler": "subject", "whiten": True, "epochs": 6, "validate_every": 0,
+    "select": "auc", "patience": 6, "refit": True, "optimiser": "adamw", "smoothing": 0.95,
+    "learning_rate": 0.02, "schedule": "onecycle", "decay": 0.97, "decay_after": 2.0,
+    "decays_per_epoch": 2, "weight_decay": 0.0, "clip": 1.0, "clip_value": 0.0,
+    "checkpoint_seconds": 0.0,
+}  # fmt: skip
+# As the 2015 recipe trains: RMSprop with decay, state never reset, stock taken between the ends of
+# epochs, selection by loss, clamped gradients.
+JOINED = {"length": 25, "batch": 3, "stride": 1, "streams": 1, "burn_in": 0, "join": True}
+OTHER = {
+    "optimiser": "rmsprop", "schedule": "decay", "select": "loss", "validate_every": 7,
+    "clip": 0.0, "clip_value": 0.01, "learning_rate": 0.01, "patience": 100,
 }  # fmt: skip
 
 
@@ -54,9 +65,9 @@ def features(tmp_path_factory):
     return folder
 
 
-def make(features, **train):
-    job = Job("subj1_validate", ((1, 1), (1, 2)), ((1, 3),), True, features, EVENTS)
-    return job, Options(WINDOW, MODEL, {**TRAIN, **train}, 0)
+def make(features, window=WINDOW, **train):
+    job = Job("subj1_validate", ((1, 1), (1, 2)), ((1, 3),), (), features, EVENTS)
+    return job, Options(window, MODEL, {**TRAIN, **train}, 0)
 
 
 def silent(progress, news):
@@ -101,7 +112,7 @@ def test_it_stops_early_and_the_final_fit_trains_as_long_as_was_best(features, t
     best = int(history.loc[history["best"], "epoch"].iloc[0])
     assert len(history) == best + 2 < 40
     final = Job(
-        "subj1_final", job.fit, job.predict, False, features, EVENTS,
+        "subj1_final", job.fit, (), job.held_out, features, EVENTS,
         tmp_path / "subj1_validate_history.csv",
     )  # fmt: skip
     train_job(tmp_path, silent, final, options, "cpu", 1)
@@ -110,18 +121,21 @@ def test_it_stops_early_and_the_final_fit_trains_as_long_as_was_best(features, t
 
 def test_a_job_may_not_predict_what_it_learns_from(features):
     with pytest.raises(ValueError, match="learns from"):
-        Job("x", ((1, 1), (1, 2)), ((1, 2),), True, features, EVENTS)
+        Job("x", ((1, 1), (1, 2)), ((1, 2),), (), features, EVENTS)
+    with pytest.raises(ValueError, match="learns from"):
+        Job("x", ((1, 1), (1, 2)), (), ((1, 1),), features, EVENTS)
 
 
 class CutError(Exception):
     """Stands for the power going off."""
 
 
-@pytest.mark.parametrize("batch", [3, 40, 101])
+@pytest.mark.parametrize("window", [WINDOW, JOINED], ids=["streams", "joined"])
+@pytest.mark.parametrize("batch", [3, 40, 77])
 def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
-    features, tmp_path, monkeypatch, batch
+    features, tmp_path, monkeypatch, batch, window
 ):
-    job, options = make(features)
+    job, options = make(features, window, **(OTHER if window is JOINED else {}))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -202,8 +216,88 @@ def test_the_loss_is_that_of_the_scored_rows_alone():
 
 
 def test_the_schedule_rises_and_falls():
-    rates = [learning_rate("onecycle", 1.0, p / 100) for p in range(101)]
+    train = {"schedule": "onecycle", "learning_rate": 1.0, "epochs": 4}
+    rates = [learning_rate(train, p / 25) for p in range(101)]
     assert np.argmax(rates) == 30
     assert rates[0] == pytest.approx(0.04)
     assert rates[-1] < 1e-3
-    assert learning_rate("constant", 0.5, 0.9) == 0.5
+    assert learning_rate({"schedule": "constant", "learning_rate": 0.5}, 0.9) == 0.5
+
+
+def test_the_learning_rate_decays_twice_an_epoch_from_its_epoch_on():
+    train = {
+        "schedule": "decay", "learning_rate": 2e-3, "decay": 0.97, "decay_after": 10.0,
+        "decays_per_epoch": 2,
+    }  # fmt: skip
+    after = {9.99: 0, 10.0: 1, 10.49: 1, 10.5: 2, 11.0: 3, 19.99: 20}
+    for epochs, decays in after.items():
+        assert learning_rate(train, epochs) == pytest.approx(2e-3 * 0.97**decays)
+
+
+def test_the_lowest_validation_loss_is_kept_and_stock_is_taken_between_epochs(features, tmp_path):
+    job, options = make(features, JOINED, **OTHER)
+    train_job(tmp_path, silent, job, options, "cpu", 1)
+    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
+    batches = (650 + 700) // 75
+    assert history["step"].tolist() == [*range(7, 6 * batches, 7), 6 * batches]
+    np.testing.assert_allclose(history["epoch"], history["step"] / batches)
+    assert history["best"].to_numpy().argmax() == history["valid_loss"].to_numpy().argmin()
+
+
+def test_joined_streams_carry_their_state_over_the_end_of_the_epoch(
+    features, tmp_path, monkeypatch
+):
+    job, options = make(features, JOINED, **OTHER, epochs=3)
+    given, left = [], []
+    plain = training.Network.forward
+
+    def forward(self, x, state=None):
+        result = plain(self, x, state)
+        if self.training:
+            given.append(state)
+            left.append(result[1])
+        return result
+
+    monkeypatch.setattr(training.Network, "forward", forward)
+    train_job(tmp_path, silent, job, options, "cpu", 1)
+    assert len(given) == 3 * 18
+    assert not given[0][0].any()
+    assert not given[0][1].any()
+    for (h, c), (last_h, last_c) in zip(given[1:], left[:-1], strict=True):
+        assert torch.equal(h, last_h)
+        assert torch.equal(c, last_c)
+        assert not h.requires_grad
+
+
+def test_gradients_are_clamped_element_by_element(features, tmp_path, monkeypatch):
+    job, options = make(features, JOINED, **{**OTHER, "clip_value": 1e-5}, epochs=1)
+    largest = []
+    step = torch.optim.RMSprop.step
+
+    def looked_at(self, *args, **kwargs):
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        largest.append(max(float(g.abs().max()) for g in gradients))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.RMSprop, "step", looked_at)
+    train_job(tmp_path, silent, job, options, "cpu", 1)
+    assert max(largest) == pytest.approx(1e-5)
+
+
+def test_one_scaler_for_all_is_fitted_on_the_series_it_is_told(features, tmp_path):
+    job, options = make(features, epochs=1)
+    shared = replace(job, scale=((1, 1), (1, 2), (1, 3)))
+    train_job(tmp_path, silent, shared, options, "cpu", 1)
+    mean, _ = Detector.load(tmp_path / "subj1_validate_model.pt").scalers[1]
+    everything = np.concatenate([np.load(f) for f in sorted(features.glob("*_features.npy"))])
+    np.testing.assert_allclose(mean, everything.mean(axis=0), atol=1e-5)
+
+
+def test_without_a_refit_the_validating_model_predicts_the_test_series(features, tmp_path):
+    job, options = make(features, epochs=2)
+    both = replace(job, fit=((1, 1),), test=((1, 2),))
+    train_job(tmp_path, silent, both, options, "cpu", 1)
+    assert len(np.load(tmp_path / "subj1_series2_logits.npy")) == 700
+    assert set(both.outputs()) == {p.name for p in tmp_path.glob("*")} - {
+        "subj1_validate_checkpoint.pt"
+    }

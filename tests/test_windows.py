@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import PipelineError
 from pipeline.windows import EMPTY, Batches, plan_epoch
 
 plans = st.fixed_dictionaries(
@@ -112,3 +114,40 @@ def test_epochs_differ_in_order_and_in_cuts_and_repeat_with_their_seed():
     )
     assert not np.array_equal(np.sort(first.start, None), np.sort(second.start, None))
     assert np.array_equal(first.start, again.start)
+
+
+def test_joined_series_are_one_stream_a_lane():
+    """Two toy series whose samples are their own numbers, 0-9 and 10-23, two lanes of three rows.
+
+    24 rows make 4 batches of 2 x 3: lane 0 gets rows 0-11, lane 1 rows 12-23.
+    """
+    plan = plan_epoch([10, 14], length=3, batch=2, join=True)
+    features = [torch.arange(10.0)[:, None], torch.arange(10.0, 24.0)[:, None]]
+    batches = Batches(features, features)
+    rows = [batches.gather(plan, number)[0][:, :, 0].int().tolist() for number in range(len(plan))]
+    assert rows == [
+        [[0, 1, 2], [12, 13, 14]],
+        [[3, 4, 5], [15, 16, 17]],
+        [[6, 7, 8], [18, 19, 20]],
+        [[9, 10, 11], [21, 22, 23]],  # row 9 ends the first series, 10 begins the second
+    ]
+    assert plan.series.tolist() == [[0, 1], [0, 1], [0, 1], [0, 1]]
+    assert plan.start.tolist() == [[0, 2], [3, 5], [6, 8], [9, 11]]
+    assert set(plan.table()["state"]) == {"carried"}
+    assert batches.gather(plan, 3)[2].all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.integers(1, 12), st.integers(1, 5))
+def test_joined_streams_lose_the_tail_alone(lengths, length, batch):
+    if sum(lengths) < length * batch:
+        with pytest.raises(PipelineError, match=r"window.length=.*more than the"):
+            plan_epoch(lengths, length=length, batch=batch, join=True)
+        return
+    plan = plan_epoch(lengths, length=length, batch=batch, join=True)
+    everything = torch.arange(float(sum(lengths)))[:, None].split(lengths)
+    batches = Batches(list(everything), list(everything))
+    lanes = torch.cat([batches.gather(plan, n)[0][:, :, 0] for n in range(len(plan))], dim=1)
+    used = sum(lengths) // (length * batch) * length * batch
+    assert lanes.flatten().int().tolist() == list(range(used))
+    assert not plan.reset.any()

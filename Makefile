@@ -13,7 +13,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui test lint format bench-lstm bench-cells lock clean
+.PHONY: help train submit check data ui test lint format bench-lstm bench-cells bench-train bench-recipe lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -68,6 +68,12 @@ bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.
 
 bench-cells: $(INSTALLED)  ## train every LSTM cell on simulated data; writes the README's table
 	$(RUN) -m pipeline.bench.cells $(ARGS)
+
+bench-train: $(INSTALLED)  ## the training loop's speed against a bare one; writes docs/bench-train.md
+	$(RUN) -m pipeline.bench.train
+
+bench-recipe: $(INSTALLED)  ## what each correction of the 2015 recipe is worth; writes docs/recipe-2015.md
+	$(RUN) -m pipeline.bench.recipe $(ARGS)
 
 lock: $(INSTALLED_DEV) $(INSTALLED_KAGGLE)  ## write the installed versions to constraints.txt
 	$(RUN) -m pip freeze --exclude-editable | sed "s/+cpu$$//" > constraints.txt

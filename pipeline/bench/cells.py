@@ -7,23 +7,17 @@ recordings once a cell, prints the table, and writes it into the README between 
 from __future__ import annotations
 
 import json
-import platform
-import re
 import sys
-from datetime import date
-from pathlib import Path
 
 import pandas as pd
-import torch
 
 from pipeline import config as configuration
 from pipeline import scoring
+from pipeline.bench.document import machine, write_between
 from pipeline.detector import Detector
-from pipeline.stage import write_whole
 from pipeline.stages import Flow, run
 
 README = configuration.PROJECT / "README.md"
-MARKED = re.compile(r"(<!-- cells:begin -->\n).*(<!-- cells:end -->)", re.DOTALL)
 
 
 def main(overrides: list[str]) -> None:
@@ -55,20 +49,11 @@ def main(overrides: list[str]) -> None:
         table.append(f"{line} {sizes[cell_name]:>10,} | {seconds[cell_name]:>7.0f} |")
     text = (
         "\n".join(table)
-        + f"\n\n{date.today():%Y-%m-%d}, {platform.machine()}, {flow.cores} cores, torch "
-        + f"{torch.__version__.split('+')[0]}; seed {config.seed}; seconds of training, one "
-        + "process a subject, added up over the subjects.\n"
+        + f"\n\n{machine(flow.cores)}; seed {config.seed}; seconds of training, one process a "
+        + "subject, added up over the subjects.\n"
     )
     print(text)
-    readme = README.read_text(encoding="utf-8")
-    if not MARKED.search(readme):
-        sys.exit(f"error: {README}: the markers cells:begin and cells:end are gone")
-    new = MARKED.sub(lambda match: match[1] + text + match[2], readme)
-    write_whole(README, lambda hidden: _write(hidden, new))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_between(README, "cells", text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""Puts what a benchmark measured into a document, between its markers."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from pipeline.stage import write_whole
+
+
+def machine(cores: int) -> str:
+    """Say when and on what a table was measured."""
+    version = torch.__version__.split("+")[0]
+    return f"{date.today():%Y-%m-%d}, {platform.machine()}, {cores} cores, torch {version}"
+
+
+def write_between(path: Path, marker: str, text: str) -> None:
+    """Replace what stands between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
+
+    Parameters
+    ----------
+    path : Path
+        A Markdown file.
+    marker : str
+        The markers' name; without them the program ends with an error.
+    text : str
+        Ends with a line end.
+    """
+    marked = re.compile(rf"(<!-- {marker}:begin -->\n).*(<!-- {marker}:end -->)", re.DOTALL)
+    old = path.read_text(encoding="utf-8")
+    if not marked.search(old):
+        sys.exit(f"error: {path}: the markers {marker}:begin and {marker}:end are gone")
+    new = marked.sub(lambda match: match[1] + text + match[2], old)
+    write_whole(path, lambda hidden: write_text(hidden, new))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,144 @@
+"""What the training loop costs beyond the network.
+
+``python -m pipeline.bench.train`` times, in turns, the whole loop (planning, gathering batches,
+carrying state, schedule, clipping, taking stock, checkpoints) and a bare one on ready tensors of
+the same shape: `torch.nn.LSTM` with the preset's linear layers and dropout, loss, backward,
+optimiser. It prints the table and writes it to ``docs/bench-train.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pipeline import config as configuration
+from pipeline.bench.document import machine, write_text
+from pipeline.detector import Detector, Network
+from pipeline.filtering import FeatureSeries, FilterBank, Moments
+from pipeline.stage import write_whole
+from pipeline.training import Checkpoint, Fitting, Options, make_optimiser
+from pipeline.windows import plan_epoch
+
+DOC = configuration.PROJECT / "docs" / "bench-train.md"
+PRESETS = ("lstm", "paszke2015")
+ROUNDS = {"lstm": 7, "paszke2015": 3}
+SERIES, RAW_ROWS = 6, 187_000  # a subject's training series, of the mean length of the real ones
+
+
+class Bare(nn.Module):
+    """The preset's layers around `torch.nn.LSTM`, and nothing else."""
+
+    def __init__(self, n_features: int, n_events: int, model: dict) -> None:
+        super().__init__()
+        width = model["projection"] or n_features
+        before: list[nn.Module] = [nn.Dropout(model["input_dropout"])]
+        if model["projection"]:
+            before.append(nn.Linear(n_features, width))
+        self.before = nn.Sequential(*before)
+        dropout = model["dropout"] if model["layers"] > 1 else 0.0
+        self.lstm = nn.LSTM(
+            width, model["hidden"], model["layers"], batch_first=True, dropout=dropout
+        )
+        self.after = nn.Sequential(
+            nn.Dropout(model["dropout"]), nn.Linear(model["hidden"], n_events)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map features, shape (B, L, F), to logits, shape (B, L, E)."""
+        return self.after(self.lstm(self.before(x))[0])
+
+
+def bare_loop(options: Options, n_features: int, n_events: int, steps: int) -> float:
+    """Train on one ready batch for so many steps; give the seconds."""
+    network = Bare(n_features, n_events, options.model)
+    optimiser = make_optimiser(network, options.train)
+    shape = options.window["batch"], options.window["length"]
+    x = torch.randn(*shape, n_features)
+    y = (torch.rand(*shape, n_events) < 0.03).float()
+    begun = time.perf_counter()
+    for _ in range(steps):
+        loss = nn.functional.binary_cross_entropy_with_logits(network(x), y)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+    return time.perf_counter() - begun
+
+
+def whole_loop(options: Options, n_features: int, n_events: int, rows: int) -> float:
+    """Train one epoch in the pipeline's loop, nothing held out; give the seconds."""
+    rng = np.random.default_rng(0)
+    series = []
+    for number in range(SERIES):
+        features = rng.standard_normal((rows, n_features), dtype=np.float32)
+        labels = (rng.random((rows, n_events)) < 0.03).astype(np.uint8)
+        moments = Moments(rows, np.zeros(n_features), np.eye(n_features) * rows)
+        series.append(FeatureSeries(1, number + 1, features, labels, moments))
+    shape = {"n_features": n_features, "n_events": n_events}
+    network = Network(n_features, n_events, **options.model)
+    scaler = torch.zeros(n_features), torch.eye(n_features)
+    detector = Detector(network, {**shape, **options.model}, {1: scaler}, options.window["stride"])
+    events = tuple(f"event{number}" for number in range(n_events))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder) / "checkpoint.pt")
+        fitting = Fitting(
+            detector, series, [], events, options, 1.0, checkpoint, lambda progress, news: None
+        )
+        begun = time.perf_counter()
+        fitting.run()
+        return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Time both loops for each preset, print the table and write it."""
+    torch.set_num_threads(1)  # as the stages run them: a process a core
+    lines = [
+        "| preset | batch x steps x features | loop, steps/s | bare, steps/s | ratio | each round |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for preset in PRESETS:
+        config = configuration.compose([f"experiment={preset}"])
+        plain = configuration.plain
+        options = Options(plain(config.window), plain(config.model), plain(config.train), 0)
+        bank = FilterBank(config.dataset.rate, **plain(config.filter))
+        n_features, n_events = bank.n_features(len(config.dataset.channels)), 6
+        rows = -(-RAW_ROWS // bank.every)
+        steps = len(plan_epoch([rows] * SERIES, **options.window))
+        loop, bare, ratios = [], [], []
+        bare_loop(options, n_features, n_events, 3)  # warm
+        for number in tqdm(range(ROUNDS[preset]), desc=preset, leave=False):
+            for side in ("bare", "loop") if number % 2 else ("loop", "bare"):
+                if side == "bare":
+                    bare.append(steps / bare_loop(options, n_features, n_events, steps))
+                else:
+                    loop.append(steps / whole_loop(options, n_features, n_events, rows))
+            ratios.append(loop[-1] / bare[-1])
+        window = options.window
+        lines.append(
+            f"| {preset} | {window['batch']} x {window['length']} x {n_features} "
+            f"| {statistics.median(loop):.2f} | {statistics.median(bare):.2f} "
+            f"| **{statistics.median(ratios):.2f}** "
+            f"| {', '.join(f'{ratio:.2f}' for ratio in ratios)} |"
+        )
+    text = (
+        "# What the training loop costs beyond the network\n\n"
+        "Steps a second of the whole loop over one epoch (plan, gather, carried state, schedule, "
+        "clipping, stock, checkpoints) and of a bare loop on one ready batch (`torch.nn.LSTM` with "
+        "the preset's linear layers and dropout, loss, backward, optimiser), in turns, one thread; "
+        "medians, and each round's ratio. Made by `make bench-train`.\n\n"
+        + "\n".join(lines)
+        + f"\n\n{machine(os.cpu_count() or 1)} (one used).\n"
+    )
+    print(text)
+    write_whole(DOC, lambda hidden: write_text(hidden, text))
+
+
+if __name__ == "__main__":
+    main()

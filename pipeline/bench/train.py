@@ -100,7 +100,7 @@ def main() -> None:
     """Time both loops for each preset, print the table and write it."""
     torch.set_num_threads(1)  # as the stages run them: a process a core
     lines = [
-        "| preset | batch x steps x features | loop, steps/s | bare, steps/s | ratio | each round |",
+        "| preset | batch x steps x features | loop, steps/s | bare, steps/s | ratio | rounds |",
         "| --- | --- | ---: | ---: | ---: | --- |",
     ]
     for preset in PRESETS:

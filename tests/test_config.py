@@ -82,7 +82,7 @@ def test_typos_and_wrong_types_name_the_key(tmp_path, override, key):
         ("window.length=0", "window.length"),
         ("window={streams:0,burn_in:80,length:80}", "window.burn_in=80"),
         ("filter.subsample=9", r"filter.lowpass_hz=.*half of the rate"),
-        ("window.join=true", r"window\.(stride|streams)=.*one stream of the joined"),
+        ("window.join=true", r"window\.(stride|streams)=.*one joined stream"),
         ("train.validate_every=-1", "train.validate_every"),
         ("train.smoothing=1", "train.smoothing"),
         ("train.decay=0", "train.decay"),

@@ -166,7 +166,11 @@ def masked_bce(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor)
     logits, labels : Tensor, shape (B, L, E)
     scored : Tensor of bool, shape (B, L)
     """
-    return nn.functional.binary_cross_entropy_with_logits(logits[scored], labels[scored])
+    # Weights, because picking the scored rows out costs more, in the backward pass above all.
+    weight = scored.to(logits.dtype)[..., None] / (scored.sum() * logits.shape[-1])
+    return nn.functional.binary_cross_entropy_with_logits(
+        logits, labels, weight=weight, reduction="sum"
+    )
 
 
 @dataclass
@@ -352,6 +356,7 @@ class Fitting:
         self._told = self._saved = self._stock = time.monotonic()
         self._untold = 0.0
         self._resume()
+        self._rows_before = self.progress.rows  # an earlier process's: not to be timed in this one
 
     def run(self) -> pd.DataFrame:
         """Train, leave the chosen weights in the network, and give the history.
@@ -429,7 +434,7 @@ class Fitting:
             "step": progress.step,
             "loss": loss,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "rows_per_second": progress.rows / seconds,
+            "rows_per_second": (progress.rows - self._rows_before) / seconds,
         }
         progress.since_best += 1
         value = float(len(self.history))  # without held-out series the last is the one to keep
@@ -443,7 +448,7 @@ class Fitting:
             progress.since_best, self.best = 0, copy.deepcopy(self.network.state_dict())
         progress.finished = progress.since_best >= self.train["patience"]
         self.history.append(line)
-        progress.loss_sum, progress.rows = 0.0, 0
+        progress.loss_sum, progress.rows, self._rows_before = 0.0, 0, 0
         self._loss.zero_()
         auc = line.get("valid_auc_mean")
         figure = f"AUC {auc:.4f}" if auc else f"loss {loss:.4f}"

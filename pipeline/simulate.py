@@ -152,6 +152,7 @@ CORTEX_DEPTH = (0.45, 0.80)  # distance from the centre, head radius = 1
 CORTEX_PSD = 700.0  # units^2/Hz at 1 Hz of a dipole's strongest electrode
 CORTEX_SLOPE = 1.15
 CORTEX_KNEE = 1.0  # Hz below which the cortex's spectrum is flat: the electrodes drift instead
+BROAD_PSD = 300.0  # units^2/Hz at 1 Hz of what the whole scalp shows together, at its rim
 WANDER = (0.35, 0.08)  # log-SD of strengths and the corner in Hz of their wandering
 ALPHA = (10.0, 0.7, 55.0)  # Hz, SD between subjects, units (SD at the strongest electrode)
 THETA = (6.0, 0.5, 40.0)
@@ -159,6 +160,11 @@ MU = (10.8, 0.7, 32.0)
 BETA = (20.5, 1.5, 14.0)
 RHYTHM_BANDWIDTH = {"alpha": 1.8, "theta": 2.2, "mu": 1.5, "beta": 4.0}  # Hz
 BURSTS = (0.6, 0.4)  # log-SD and corner in Hz of a rhythm's envelope
+# What the movement does to the power of everything: log-SD of an event's effect on a region of
+# the cortex and of the muscles, how much of it all subjects share, and its width in s (windows:
+# their log-variance tells events apart)
+POWER_SPREAD, MUSCLE_POWER_SPREAD, POWER_SHARED, POWER_WIDTH = 0.4, 0.2, 0.4, 0.2
+REGIONS = 6  # of the cortex, and so of the muscles, whose power changes together
 MU_DROP, BETA_DROP, ALPHA_DROP, BETA_REBOUND = 0.55, 0.5, 0.25, 0.9  # share of the amplitude
 
 # ---- eyes ----------------------------------------------------------------------------------------
@@ -179,6 +185,7 @@ DRIFT_SPREAD = (0.25, 0.25)  # log-SD between subjects and electrodes, between s
 COMMON_DRIFT = 85.0  # the reference electrode's own drift, which all others show
 MUSCLE_PSD = 11.0  # units^2/Hz at 20-100 Hz, median over electrodes at the rim
 MUSCLE_SPREAD = 0.7
+MUSCLE_REACH = 0.35  # head radii over which electrodes see the same muscle
 HARDWARE_CORNER = 160.0  # Hz: the amplifier's low-pass
 MAINS = (2.0, 0.9)  # amplitude in units at 50 Hz: median, log-SD between subjects
 JUMPS_A_MINUTE = 0.35
@@ -251,9 +258,10 @@ RESPONSES = (
     Response("BothReleased", "Oz", 0.30, 0.25, 55.0),
     Response("BothReleased", "Cz", 0.70, 0.50, 50.0),
 )
+RESPONSE_SIZE, RESPONSE_WIDTH = 1.0, 1.0  # factors on the amplitudes and widths above
 OWN_RESPONSES = 12  # more of them, of every subject's own
 OWN_AMPLITUDE = 45.0
-RESPONSE_GAIN = (0.55, 1.45)  # between the weakest and the strongest subject
+RESPONSE_GAIN = (0.45, 1.55)  # between the weakest and the strongest subject
 RESPONSE_SPREAD = 0.55  # log-SD of a component's amplitude between subjects
 SITE_SPREAD = (
     0.35  # how far a component's source lies off its site, in head radii, between subjects
@@ -261,6 +269,10 @@ SITE_SPREAD = (
 TRIAL_SPREAD = 0.45  # SD of a component's amplitude between trials, as a share of it
 LATENCY_SPREAD = (0.05, 0.05)  # s, between subjects, between trials
 SERIES_SPREAD = 0.25  # log-SD of a component's amplitude between a subject's series
+# Of every component, a minute: brain and eyes do much the same without a trial, too. The windows
+# hold no rest; this is what takes a classifier's AUC to the real one.
+STRAYS_A_MINUTE = 2.0
+SUBJECT_SCALE = 0.25  # log-SD of a subject's factor on everything but the offsets
 SERIES_ROTATION = 0.05  # rad: how far the sources turn against the cap between series
 
 
@@ -360,7 +372,9 @@ def _random(seed: int, *key: int) -> np.random.Generator:
 
 
 # First number of a spawn key, then (subject, series) as far as they matter.
-(_SHARED, _TRAITS, _PLAN, _CORTEX, _RHYTHMS, _EYES, _RESPONSES, _ELECTRODES, _CAP) = range(9)
+(_SHARED, _TRAITS, _PLAN, _CORTEX, _RHYTHMS, _EYES, _RESPONSES, _ELECTRODES, _CAP, _POWER) = range(
+    10
+)
 
 
 def _rank(seed: int, trait: int, subject: int) -> float:
@@ -500,6 +514,12 @@ def _field(places: Array, moments: Array) -> Array:
     return potential / np.abs(potential).max(1, keepdims=True)
 
 
+def _away() -> Array:
+    """Distances of the channels from the reference in head radii, `(channels,)`."""
+    head = _head()
+    return np.linalg.norm([head[name] - head[REFERENCE] for name in CHANNELS], axis=1)
+
+
 def _rotation(random: np.random.Generator, spread: float) -> Array:
     """Turn by small random angles around the three axes, `(3, 3)`."""
     x, y, z = spread * random.standard_normal(3)
@@ -613,6 +633,23 @@ def _hardware(frequency: Array) -> Array:
     return 1 / (1 + (frequency / HARDWARE_CORNER) ** 6)
 
 
+def _power(setting: _Setting, part: int, spread: float) -> Array:
+    """Factors on the amplitude of every region, by what the hand does: `(REGIONS, T)`."""
+    shape = (len(EVENTS), REGIONS)
+    shared = _random(setting.config.seed, _POWER, part).standard_normal(shape)
+    own = _random(setting.config.seed, _POWER, part, setting.subject).standard_normal(shape)
+    effect = np.sqrt(POWER_SHARED) * shared + np.sqrt(1 - POWER_SHARED) * own
+    effect *= spread * min(setting.config.snr, 2)
+    log = np.zeros((REGIONS, setting.samples))
+    for row in setting.trials.centres:
+        for event in np.flatnonzero(~np.isnan(row)):
+            for course, size in zip(log, effect[event], strict=True):
+                _add(course, setting.rate, row[event] - 3 * POWER_WIDTH,
+                     row[event] + 3 * POWER_WIDTH,
+                     lambda t, c=row[event], s=size: s * _bell((t - c) / POWER_WIDTH))  # fmt: skip
+    return np.exp(log)
+
+
 def _cortex(setting: _Setting) -> tuple[Array, Array]:
     """Ongoing activity all over the cortex: courses `(sources, T)`, fields `(sources, 32)`."""
     own, random = setting.of_subject(_CORTEX), setting.of_series(_CORTEX)
@@ -632,12 +669,16 @@ def _cortex(setting: _Setting) -> tuple[Array, Array]:
 
     courses = _noise(random, spectrum, CORTEX_DIPOLES, setting.samples, setting.rate)
     spread, corner = WANDER
-    groups = 6  # neighbours in the list wander together
     wander = np.exp(
-        spread * _wander(random, corner, groups, setting.samples, setting.rate) - spread**2
+        spread * _wander(random, corner, REGIONS, setting.samples, setting.rate) - spread**2
     )
-    courses *= np.repeat(wander, CORTEX_DIPOLES // groups, axis=0)
-    return courses, fields * strength[:, None]
+    wander *= _power(setting, _CORTEX, POWER_SPREAD)
+    courses *= np.repeat(wander, CORTEX_DIPOLES // REGIONS, axis=0)  # a region lies together
+    broad = _noise(random, spectrum, 1, setting.samples, setting.rate) * wander[:1]
+    broad *= np.sqrt(BROAD_PSD / CORTEX_PSD)
+    away = _away()
+    fields = np.concatenate([fields * strength[:, None], away[None] / away.max()])
+    return np.concatenate([courses, broad]), fields
 
 
 def _rhythms(setting: _Setting) -> tuple[Array, Array]:
@@ -758,9 +799,10 @@ def _subject_responses(seed: int, subject: int) -> tuple[list[Response], Array, 
             Response(event, site, own.uniform(-0.25, 0.5), own.uniform(0.05, 0.35), amplitude)
         )
     for response in table:
-        size = response.amplitude * quality * np.exp(RESPONSE_SPREAD * own.standard_normal())
+        size = RESPONSE_SIZE * response.amplitude * quality
+        size *= np.exp(RESPONSE_SPREAD * own.standard_normal())
         latency = response.latency + LATENCY_SPREAD[0] * own.standard_normal()
-        width = response.width * np.exp(0.15 * own.standard_normal())
+        width = RESPONSE_WIDTH * response.width * np.exp(0.15 * own.standard_normal())
         components.append(
             Response(response.event, response.site, latency, width, size, response.until,
                      response.ramp)
@@ -819,6 +861,12 @@ def _responses(setting: _Setting) -> tuple[Array, Array]:
             start, end, shape = _response_course(component, row, shift[trial, k])
             gain = component.amplitude * in_series[k] * size[trial, k] * effort[trial] * config.snr
             _add(courses[k], setting.rate, start, end, lambda t, g=gain, f=shape: g * f(t))
+        seconds = setting.samples / setting.rate
+        for at in random.uniform(0, seconds, random.poisson(STRAYS_A_MINUTE * seconds / 60)):
+            # as if all events came one after the other at that moment, so a plateau is a short one
+            start, end, shape = _response_course(component, at + np.arange(len(EVENTS)) * 0.3, 0.0)
+            gain = component.amplitude * in_series[k] * random.lognormal(0, 0.5) * config.snr
+            _add(courses[k], setting.rate, start, end, lambda t, g=gain, f=shape: g * f(t))
     return courses, fields
 
 
@@ -829,7 +877,7 @@ def _electrodes(setting: _Setting) -> Array:
     head = _head()
     places = np.array([head[name] for name in CHANNELS])
     channels = len(places)
-    away = np.linalg.norm(places - head[REFERENCE], axis=1)  # head radii from the reference
+    away = _away()
     front = np.clip((places[:, 1] - 0.6) / 0.4, 0, 1)  # 1 at the forehead
 
     # drift
@@ -840,7 +888,7 @@ def _electrodes(setting: _Setting) -> Array:
     drift = _drift(random, channels + 1, samples, rate)
     total = drift[:-1]
     total *= size[:, None]
-    total += COMMON_DRIFT * drift[-1]
+    total += COMMON_DRIFT * (away / away.mean())[:, None] * drift[-1]
 
     # muscles at the rim of the cap, with bursts
     rim = np.clip((0.75 - places[:, 2]) / 0.75, 0.12, None)
@@ -851,8 +899,13 @@ def _electrodes(setting: _Setting) -> Array:
         lambda f: _hardware(f) / (1 + (8 / np.maximum(f, 1e-3)) ** 2),
         channels, samples, rate,
     )  # fmt: skip
-    burst = np.exp(0.5 * _wander(random, 0.3, 4, samples, rate) - 0.125)
-    total += hiss * np.sqrt(muscle)[:, None] * np.repeat(burst, channels // 4, axis=0)
+    burst = np.exp(0.5 * _wander(random, 0.3, REGIONS, samples, rate) - 0.125)
+    burst *= _power(setting, _ELECTRODES, MUSCLE_POWER_SPREAD)
+    hiss *= burst[np.arange(channels) * REGIONS // channels]
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    near = _bell(apart / MUSCLE_REACH)
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    total += np.sqrt(muscle)[:, None] * (near @ hiss)
 
     # the mains
     median, spread_mains = MAINS
@@ -937,6 +990,7 @@ def simulate_series(config: SimulationConfig, subject: int, series: int) -> Simu
     for part in (_cortex, _rhythms, _eyes, _responses):
         courses, fields = part(setting)
         total += fields.T @ courses
+    total *= np.exp(SUBJECT_SCALE * _rank(config.seed, 2, subject) - SUBJECT_SCALE**2)
     limits = np.iinfo(np.int16)
     rounded = np.clip(np.rint(total.T, order="C"), limits.min, limits.max).astype(np.int16)
     return SimulatedSeries(

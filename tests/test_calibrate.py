@@ -1,0 +1,104 @@
+"""The figures that the simulator is held against: the real ones recomputed, and sane answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.bench.calibrate import (
+    REAL,
+    Windows,
+    amplitude_figures,
+    covariance_figures,
+    cut_windows,
+    discrimination_figures,
+    fit_lda,
+    table_of,
+    trial_figures,
+    window_figures,
+)
+from pipeline.config import PROJECT
+from pipeline.simulate import EVENTS, SimulationConfig, simulate_series, simulate_trials
+
+REAL_WINDOWS = PROJECT.parent / "shared" / "data" / "gal_windows"
+
+
+def noise(scale=1.0, seed=0):
+    """Windows of two subjects and six series that hold nothing but white noise."""
+    random = np.random.default_rng(seed)
+    where = np.array([(s, r, e, 1000 * k) for s in (1, 2) for r in range(1, 7)
+                      for e in range(6) for k in range(8)])  # fmt: skip
+    signal = random.normal(0, scale, (len(where), 150, 32)).astype(np.float32)
+    return Windows(signal, *where.T, rate=500.0)
+
+
+def test_the_real_figures_are_what_these_functions_compute_from_the_real_windows():
+    files = sorted(REAL_WINDOWS.glob("*.npz"))
+    if not files:
+        pytest.skip(f"the real event windows are not there: {REAL_WINDOWS}")
+    stored, parts = np.load(files[0]), []
+    for subject in range(1, 13):
+        for series in range(1, 7):
+            name = f"s{subject}_r{series}"
+            frame, eeg = stored[f"{name}_frame"], stored[f"{name}_eeg"]
+            for number, event in enumerate(EVENTS):
+                starts = np.array(stored[f"{name}_{event}_start"])
+                at = np.searchsorted(frame, starts)
+                whole = at + 149 < len(frame)
+                at, starts = at[whole], starts[whole]
+                whole = (frame[at] == starts) & (frame[at + 149] == starts + 149)
+                at, starts = at[whole], starts[whole]
+                cut = eeg[at[:, None] + np.arange(150)].astype(np.float32)
+                same = np.full_like(starts, 1)
+                parts.append(
+                    Windows(cut, same * subject, same * series, same * number, starts, 500.0)
+                )
+    figures = window_figures(Windows.joined(parts))
+    checked = {name: value for name, value in figures.items() if name in REAL}
+    assert len(checked) > 40
+    for name, value in checked.items():
+        assert value == pytest.approx(REAL[name].value, rel=0.02, abs=0.006), name
+
+
+def test_figures_scale_with_the_signal():
+    small, large = amplitude_figures(noise(1.0)), amplitude_figures(noise(10.0))
+    for name in ("SD", "SD within windows, hands", "99.9 % of |x|, median subject"):
+        assert large[name] == pytest.approx(10 * small[name], rel=1e-3)
+
+
+def test_white_noise_has_no_covariance_and_tells_no_events_apart():
+    figures = covariance_figures(noise()) | discrimination_figures(noise())
+    assert figures["eigenvalue 1 within windows"] < 0.05
+    assert abs(figures["correlation within windows, C3 CP5"]) < 0.05
+    assert figures["accuracy of LDA, one mean"] == pytest.approx(0.2, abs=0.12)
+
+
+def test_windows_are_the_labelled_rows():
+    recording = simulate_series(SimulationConfig(seed=3, trials=3), 2, 7)
+    windows = cut_windows(recording, 500.0)
+    for cut, event, start in zip(windows.signal, windows.event, windows.start, strict=True):
+        assert recording.events[start : start + 150, event].all()
+        np.testing.assert_array_equal(cut, recording.signal[start : start + 150])
+
+
+def test_the_plans_keep_to_the_real_delays():
+    config = SimulationConfig()
+    plans = {(s, r): simulate_trials(config, s, r) for s in range(1, 13) for r in range(1, 9)}
+    figures = trial_figures(plans)
+    assert set(figures) <= set(REAL)
+    missed = [name for name, value in figures.items() if not REAL[name].allows(value)]
+    assert len(missed) <= 0.15 * len(figures), missed
+
+
+def test_lda_finds_what_is_there_and_a_table_says_what_is_off():
+    random = np.random.default_rng(0)
+    labels = (random.random((4000, 2)) < 0.2).astype(np.uint8)
+    features = random.normal(size=(4000, 5)).astype(np.float32)
+    features[:, 0] += 2 * labels[:, 0]
+    model = fit_lda(features, labels)[0]
+    assert model.score(features, labels[:, 0]) > 0.85
+    own = {"AUC of FBL_LDA, worst subject": 0.8, "AUC of FBL_LDA, best subject": 0.95}
+    text = table_of({"SD": 304.6, "mean": 1000.0, **own})
+    assert "| SD | 304.6 | 304.6 | x 1.25 | yes |" in text
+    assert "| mean | 129.5 | 1000 | x 1.5 | **no** |" in text
+    assert "1 of 2 within tolerance" in text

@@ -26,6 +26,7 @@ Scope = Enum("Scope", ["subject", "global"])
 Stage = Enum(
     "Stage", ["simulate", "ingest", "filter", "window", "train", "evaluate", "submit", "check"]
 )
+Kind = Enum("Kind", ["lstm", "lda", "lr"])
 Source = Enum("Source", ["kaggle", "simulated"])
 Cell = Enum("Cell", ["standard", "vanilla", "peephole", "coupled", "fused"])
 FilterStart = Enum("FilterStart", ["first", "zero"])
@@ -75,6 +76,18 @@ class Filter:
     decimate: int = MISSING
     subsample: int = MISSING
     start: FilterStart = MISSING
+
+
+@dataclass
+class Method:
+    """Which detector learns: the network, or a linear model and how it is fitted."""
+
+    kind: Kind = MISSING
+    taps: list[int] = MISSING
+    fit_every: int = MISSING
+    shrinkage: float = MISSING
+    penalty_c: float = MISSING
+    iterations: int = MISSING
 
 
 @dataclass
@@ -151,6 +164,7 @@ class Config:
     output_dir: str = "outputs"
     dataset: Dataset = field(default_factory=Dataset)
     filter: Filter = field(default_factory=Filter)
+    method: Method = field(default_factory=Method)
     window: Window = field(default_factory=Window)
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
@@ -272,6 +286,17 @@ def check(config: Config) -> None:
            f"must lie between 0 and {nyquist:g} Hz")  # fmt: skip
     demand(bank.order >= 1, "filter.order", "must be 1 or more")
     demand(bank.decimate >= 1, "filter.decimate", "must be 1 or more")
+
+    method = config.method
+    demand(len(method.taps) > 0 and min(method.taps) >= 0, "method.taps",
+           "must be rows back, each 0 or more: a detector never sees what comes later")  # fmt: skip
+    demand(method.fit_every >= 1, "method.fit_every", "must be 1 or more")
+    demand(0 <= method.shrinkage <= 1, "method.shrinkage", "must be 0 to 1")
+    demand(method.penalty_c > 0, "method.penalty_c", "must be above 0")
+    demand(method.iterations >= 1, "method.iterations", "must be 1 or more")
+    linear = method.kind is not Kind.lstm
+    demand(not linear or train.scaler is Scaler.subject, "train.scaler",
+           f"must be subject with method.kind={method.kind.name}")  # fmt: skip
 
     for key in ("length", "batch", "stride"):
         demand(getattr(window, key) >= 1, f"window.{key}", "must be 1 or more")

@@ -149,10 +149,10 @@ REFERENCE = "FCz"  # windows: the smallest amplitudes are at FC1, FC2, Fz and Cz
 
 CORTEX_DIPOLES = 48
 CORTEX_DEPTH = (0.45, 0.80)  # distance from the centre, head radius = 1
-CORTEX_PSD = 700.0  # units^2/Hz at 1 Hz of a dipole's strongest electrode
-CORTEX_SLOPE = 1.15
+CORTEX_PSD = 300.0  # units^2/Hz at 1 Hz of a dipole's strongest electrode
+CORTEX_SLOPE = 1.1
 CORTEX_KNEE = 1.0  # Hz below which the cortex's spectrum is flat: the electrodes drift instead
-BROAD_PSD = 300.0  # units^2/Hz at 1 Hz of what the whole scalp shows together, at its rim
+BROAD_PSD = 1050.0  # units^2/Hz at 1 Hz of what the whole scalp shows together, at its rim
 WANDER = (0.35, 0.08)  # log-SD of strengths and the corner in Hz of their wandering
 ALPHA = (10.0, 0.7, 55.0)  # Hz, SD between subjects, units (SD at the strongest electrode)
 THETA = (6.0, 0.5, 40.0)
@@ -163,33 +163,33 @@ BURSTS = (0.6, 0.4)  # log-SD and corner in Hz of a rhythm's envelope
 # What the movement does to the power of everything: log-SD of an event's effect on a region of
 # the cortex and of the muscles, how much of it all subjects share, and its width in s (windows:
 # their log-variance tells events apart)
-POWER_SPREAD, MUSCLE_POWER_SPREAD, POWER_SHARED, POWER_WIDTH = 0.4, 0.2, 0.4, 0.2
+POWER_SPREAD, MUSCLE_POWER_SPREAD, POWER_SHARED, POWER_WIDTH = 0.16, 0.03, 0.4, 0.2
 REGIONS = 6  # of the cortex, and so of the muscles, whose power changes together
 MU_DROP, BETA_DROP, ALPHA_DROP, BETA_REBOUND = 0.55, 0.5, 0.25, 0.9  # share of the amplitude
 
 # ---- eyes ----------------------------------------------------------------------------------------
 
 BLINKS_A_MINUTE = (4.0, 22.0)  # between subjects
-BLINK_AMPLITUDE = (750.0, 0.45)  # median in units at Fp1, log-SD between subjects
+BLINK_AMPLITUDE = (1900.0, 0.45)  # median in units at Fp1, log-SD between subjects
 SACCADES_A_SECOND = 0.5
-GAZE_WANDER = 70.0  # SD of the gaze's place, units at its strongest electrode
+GAZE_WANDER = 63.0  # SD of the gaze's place, units at its strongest electrode
 
 # ---- electrodes ----------------------------------------------------------------------------------
 
-OFFSET = (125.0, 120.0, 75.0)  # mean, SD between subjects, SD between series
-DRIFT_SD = 105.0  # near the reference
-DRIFT_EDGE = 45.0  # added per head radius of distance from it
-DRIFT_FRONT = 105.0  # added at the forehead
-DRIFT_CORNER = 0.035  # Hz
-DRIFT_SPREAD = (0.25, 0.25)  # log-SD between subjects and electrodes, between series and electrodes
-COMMON_DRIFT = 85.0  # the reference electrode's own drift, which all others show
-MUSCLE_PSD = 11.0  # units^2/Hz at 20-100 Hz, median over electrodes at the rim
+OFFSET = (125.0, 120.0, 46.0)  # mean, SD between subjects, SD between series
+DRIFT_SD = 62.0  # near the reference
+DRIFT_EDGE = 9.0  # added per head radius of distance from it
+DRIFT_FRONT = 195.0  # added at the forehead
+DRIFT_CORNER = 0.0145  # Hz
+DRIFT_SPREAD = (0.35, 0.45)  # log-SD between subjects and electrodes, between series and electrodes
+COMMON_DRIFT = 122.0  # the reference electrode's own drift, which all others show
+MUSCLE_PSD = 0.5  # units^2/Hz at 20-100 Hz, median over electrodes at the rim
 MUSCLE_SPREAD = 0.7
 MUSCLE_REACH = 0.35  # head radii over which electrodes see the same muscle
 HARDWARE_CORNER = 160.0  # Hz: the amplifier's low-pass
 MAINS = (2.0, 0.9)  # amplitude in units at 50 Hz: median, log-SD between subjects
-JUMPS_A_MINUTE = 0.35
-JUMP = (260.0, 1.0)  # size of a contact's jump: median in units, log-SD
+JUMPS_A_MINUTE = 2.5
+JUMP = (600.0, 0.8)  # size of a contact's jump: median in units, log-SD
 CABLE = 60.0  # SD of a cable movement's size, units
 
 # ---- responses -----------------------------------------------------------------------------------
@@ -258,10 +258,10 @@ RESPONSES = (
     Response("BothReleased", "Oz", 0.30, 0.25, 55.0),
     Response("BothReleased", "Cz", 0.70, 0.50, 50.0),
 )
-RESPONSE_SIZE, RESPONSE_WIDTH = 1.0, 1.0  # factors on the amplitudes and widths above
+RESPONSE_SIZE, RESPONSE_WIDTH = 1.4, 0.55  # factors on the amplitudes and widths above
 OWN_RESPONSES = 12  # more of them, of every subject's own
-OWN_AMPLITUDE = 45.0
-RESPONSE_GAIN = (0.45, 1.55)  # between the weakest and the strongest subject
+OWN_AMPLITUDE = 64.0
+RESPONSE_GAIN = (0.4, 1.6)  # between the weakest and the strongest subject
 RESPONSE_SPREAD = 0.55  # log-SD of a component's amplitude between subjects
 SITE_SPREAD = (
     0.35  # how far a component's source lies off its site, in head radii, between subjects
@@ -271,8 +271,8 @@ LATENCY_SPREAD = (0.05, 0.05)  # s, between subjects, between trials
 SERIES_SPREAD = 0.25  # log-SD of a component's amplitude between a subject's series
 # Of every component, a minute: brain and eyes do much the same without a trial, too. The windows
 # hold no rest; this is what takes a classifier's AUC to the real one.
-STRAYS_A_MINUTE = 2.0
-SUBJECT_SCALE = 0.25  # log-SD of a subject's factor on everything but the offsets
+STRAYS_A_MINUTE = 0.3
+SUBJECT_SCALE = 0.37  # log-SD of a subject's factor on everything but the offsets
 SERIES_ROTATION = 0.05  # rad: how far the sources turn against the cap between series
 
 

@@ -20,6 +20,7 @@ from pipeline import (
     detector,
     filtering,
     ingest,
+    linear,
     lstm,
     recording,
     report,
@@ -29,7 +30,7 @@ from pipeline import (
     training,
     windows,
 )
-from pipeline.config import Config, Scaler, Scope, Source, Stage, plain
+from pipeline.config import Config, Kind, Scaler, Scope, Source, Stage, plain
 from pipeline.errors import ConfigError
 from pipeline.ingest import RawSeries
 from pipeline.recording import Description, Recording, series_name
@@ -136,6 +137,11 @@ class Flow:
         return Options(plain(c.window), plain(c.model), plain(c.train), c.seed)
 
     @property
+    def linear(self) -> bool:
+        """Whether the detector is a linear one."""
+        return self.config.method.kind is not Kind.lstm
+
+    @property
     def train_folder(self) -> Folder:
         """Models, histories and held-out logits."""
         c, o = self.config, self.options
@@ -147,6 +153,10 @@ class Flow:
         scope = [] if alone else sorted(c.dataset.subjects)  # the models depend on one another's
         options = [o.window, o.model, loop, o.seed, splits, self.unlabelled, device, scope]
         code = [training, windows, detector, lstm, scoring]
+        if self.linear:
+            # Nothing of the network's groups matters, so changing them must not fit anew.
+            options = [plain(c.method), splits, self.unlabelled, c.train.refit, c.train.scope.name]
+            code = [linear, scoring]
         return self._folder("train", options, code, ["torch", "numpy"], self.filter_folder)
 
     @property
@@ -260,6 +270,8 @@ class Flow:
 
     def window(self, found: list[RawSeries]) -> None:
         """Say how the features are cut into sequences; training cuts them so, in memory."""
+        if self.linear:
+            return  # row by row
         for job in self.jobs(found, final=False):
             lengths = [
                 len(np.load(job.folder / f"{series_name(*key)}_labels.npy", mmap_mode="r"))
@@ -280,7 +292,7 @@ class Flow:
             return
         workers = min(self.workers, len(jobs))
         device = self.config.device
-        if training.choose_device(device).type != "cpu":
+        if training.choose_device(device).type != "cpu" and not self.linear:
             workers = 1  # the trainings would only fight over the one device
         threads = max(1, self.cores // workers)
         series = {(raw.subject, raw.series): raw for raw in found}
@@ -295,11 +307,15 @@ class Flow:
             others = set(job.scale) - set(job.fit) - set(job.predict)
             files += [job.folder / f"{series_name(*k)}_moments.npz" for k in sorted(others)]
             twin = (job.history,) if job.history else ()
+            work: Callable[..., None] = training.train_job
+            arguments: tuple = (job, self.options, device, threads)
+            if self.linear:
+                work, arguments = linear.fit_job, (job, plain(self.config.method), threads)
             tasks.append(
                 Task(
-                    self.train_folder, job.name, (*files, *twin), job.outputs(), training.train_job,
-                    (job, self.options, device, threads),
-                    weight=float(self.config.train.epochs), resumable=True,
+                    self.train_folder, job.name, (*files, *twin), job.outputs(), work, arguments,
+                    weight=1.0 if self.linear else float(self.config.train.epochs),
+                    resumable=not self.linear,
                 )
             )  # fmt: skip
         title = "final" if final else "train"

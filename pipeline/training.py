@@ -512,6 +512,13 @@ def _validate(
 ) -> dict[str, float | None]:
     """Predict the held-out series and score them, at the features' rate."""
     logits = np.concatenate([predict(network, features, stride) for features in held_out])
+    return held_out_line(logits, truth, events)
+
+
+def held_out_line(
+    logits: np.ndarray, truth: np.ndarray, events: tuple[str, ...]
+) -> dict[str, float | None]:
+    """Score held-out logits, (T', E), at the features' rate: ``valid_loss`` and ``valid_auc_*``."""
     result = score(truth, logits, events)
     loss = nn.functional.binary_cross_entropy_with_logits(
         torch.from_numpy(logits), torch.from_numpy(truth).float()

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pipeline import training
-from pipeline.detector import Detector
+from pipeline.detector import Detector, Dropout
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.filtering import Moments
 from pipeline.training import Job, Options, choose_device, learning_rate, masked_bce, train_job
@@ -301,3 +301,14 @@ def test_without_a_refit_the_validating_model_predicts_the_test_series(features,
     assert set(both.outputs()) == {p.name for p in tmp_path.glob("*")} - {
         "subj1_validate_checkpoint.pt"
     }
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_does_nothing_in_prediction():
+    torch.manual_seed(0)
+    layer, x = Dropout(0.3), torch.ones(200, 500, requires_grad=True)
+    y = layer(x)
+    assert (y == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert y.mean().item() == pytest.approx(1.0, abs=0.01)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, y.detach())  # the same mask on the way back
+    assert layer.eval()(x) is x

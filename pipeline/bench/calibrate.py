@@ -143,7 +143,7 @@ REAL: dict[str, Real] = {
             HERTZ, (252.1, 193.4, 118.7, 40.6, 21.8, 15.6, 4.94), strict=True
         )
     },
-    "slope of the spectrum, 3.3-30 Hz": _plus(-1.25, 0.2),
+    "slope of the spectrum, 3.3-30 Hz": _plus(-1.2, 0.2),
     # covariance
     **{
         f"eigenvalue {rank} within windows": _plus(value, tolerance)

@@ -124,3 +124,29 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str) -> None:
+    """Draw what methods score against what they take to fit.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    points : dict of str to (float, float)
+        Minutes and AUC by the method's name.
+    title : str
+        Above the picture.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for number, (name, (minutes, auc)) in enumerate(points.items()):
+        axes.plot(minutes, auc, "o", color=f"C{number % 10}")
+        axes.annotate(f"{name} {auc:.3f}", (minutes, auc), (6, 4), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.margins(0.25, 0.15)
+    axes.set(xlabel="minutes of fitting, all subjects", ylabel="pooled AUC")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

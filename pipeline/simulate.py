@@ -133,9 +133,10 @@ DELAYS = {
 # A slow subject is slow in everything: correlation of a delay's subject term with slowness.
 SLOWNESS = {"FirstDigitTouch": 1.0, "BothStartLoadPhase": 0.6, "LiftOff": 0.75, "Replace": 0.75}
 DELAY_TAIL = 5.0  # degrees of freedom of Student's t of the trial term
-# Replace to BothReleased is close to a normal distribution cut off at zero, hence not a log-SD:
+# Replace to BothReleased is close to a normal distribution cut off near zero, hence no log-SD:
 # mean, SD between subjects, between series, between trials, in s
 RELEASE = (0.228, 0.045, 0.035, 0.120)
+RELEASE_LEAST = 0.016  # s
 LATE_LOAD_SHARE = 0.0067  # trials whose BothStartLoadPhase is marked after LiftOff: 21 of 3,120
 LATE_LOAD = (0.15, 1.2)  # by how much: median in s, log-SD
 LOST_LOAD_SHARE = 0.0016  # trials whose BothStartLoadPhase is not marked at all: 5 of 3,120
@@ -149,10 +150,10 @@ REFERENCE = "FCz"  # windows: the smallest amplitudes are at FC1, FC2, Fz and Cz
 
 CORTEX_DIPOLES = 48
 CORTEX_DEPTH = (0.45, 0.80)  # distance from the centre, head radius = 1
-CORTEX_PSD = 300.0  # units^2/Hz at 1 Hz of a dipole's strongest electrode
+CORTEX_PSD = 345.0  # units^2/Hz at 1 Hz of a dipole's strongest electrode
 CORTEX_SLOPE = 1.1
 CORTEX_KNEE = 1.0  # Hz below which the cortex's spectrum is flat: the electrodes drift instead
-BROAD_PSD = 1050.0  # units^2/Hz at 1 Hz of what the whole scalp shows together, at its rim
+BROAD_PSD = 1000.0  # units^2/Hz at 1 Hz of what the whole scalp shows together, at its rim
 WANDER = (0.35, 0.08)  # log-SD of strengths and the corner in Hz of their wandering
 ALPHA = (10.0, 0.7, 55.0)  # Hz, SD between subjects, units (SD at the strongest electrode)
 THETA = (6.0, 0.5, 40.0)
@@ -188,8 +189,8 @@ MUSCLE_SPREAD = 0.7
 MUSCLE_REACH = 0.35  # head radii over which electrodes see the same muscle
 HARDWARE_CORNER = 160.0  # Hz: the amplifier's low-pass
 MAINS = (2.0, 0.9)  # amplitude in units at 50 Hz: median, log-SD between subjects
-JUMPS_A_MINUTE = 2.5
-JUMP = (600.0, 0.8)  # size of a contact's jump: median in units, log-SD
+JUMPS_A_MINUTE = 1.2
+JUMP = (500.0, 0.9)  # size of a contact's jump: median in units, log-SD
 CABLE = 60.0  # SD of a cable movement's size, units
 
 # ---- responses -----------------------------------------------------------------------------------
@@ -258,10 +259,10 @@ RESPONSES = (
     Response("BothReleased", "Oz", 0.30, 0.25, 55.0),
     Response("BothReleased", "Cz", 0.70, 0.50, 50.0),
 )
-RESPONSE_SIZE, RESPONSE_WIDTH = 1.4, 0.55  # factors on the amplitudes and widths above
+RESPONSE_SIZE, RESPONSE_WIDTH = 1.45, 0.62  # factors on the amplitudes and widths above
 OWN_RESPONSES = 12  # more of them, of every subject's own
 OWN_AMPLITUDE = 64.0
-RESPONSE_GAIN = (0.4, 1.6)  # between the weakest and the strongest subject
+RESPONSE_GAIN = (0.5, 1.6)  # between the weakest and the strongest subject
 RESPONSE_SPREAD = 0.55  # log-SD of a component's amplitude between subjects
 SITE_SPREAD = (
     0.35  # how far a component's source lies off its site, in head radii, between subjects
@@ -271,7 +272,7 @@ LATENCY_SPREAD = (0.05, 0.05)  # s, between subjects, between trials
 SERIES_SPREAD = 0.25  # log-SD of a component's amplitude between a subject's series
 # Of every component, a minute: brain and eyes do much the same without a trial, too. The windows
 # hold no rest; this is what takes a classifier's AUC to the real one.
-STRAYS_A_MINUTE = 0.3
+STRAYS_A_MINUTE = 0.12
 SUBJECT_SCALE = 0.37  # log-SD of a subject's factor on everything but the offsets
 SERIES_ROTATION = 0.05  # rad: how far the sources turn against the cap between series
 
@@ -442,7 +443,7 @@ def simulate_trials(config: SimulationConfig, subject: int, series: int) -> Simu
         steps[:, column] = np.exp(log + by_trial * np.clip(tail, -4, 4))
     mean, by_subject, by_series, by_trial = RELEASE
     mean += by_subject * of_subject.standard_normal() + by_series * random.standard_normal()
-    steps[:, 5] = np.abs(mean + by_trial * random.standard_normal(trials))
+    steps[:, 5] = np.maximum(mean + by_trial * random.standard_normal(trials), RELEASE_LEAST)
 
     median, by_trial = REST[kind]
     rest = np.log(median) + REST_SUBJECT_LOG_SD * (

@@ -1,0 +1,136 @@
+"""All methods on the same recordings, split and scorer.
+
+``python -m pipeline.bench.methods [presets=a,b] [overrides]`` runs each preset in a process of its
+own as the command line would, scores series 7-8, and writes the table and a picture of AUC against
+the time it took to fit into ``docs/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import config as configuration
+from pipeline import scoring
+from pipeline.bench.document import machine, write_between
+from pipeline.config import Config, ConfigError, Kind
+from pipeline.detector import Detector
+from pipeline.linear import LinearDetector
+from pipeline.recording import series_name
+from pipeline.report import cost_picture
+from pipeline.stage import write_whole
+from pipeline.stages import Flow
+
+DOC = configuration.PROJECT / "docs" / "benchmark.md"
+PICTURE = DOC.with_name("benchmark.png")
+PRESETS = ("fbl_lda", "fbl_lr", "fbl_delay_lr", "paszke2015", "lstm")
+DATA = (
+    "dataset=simulated", "dataset.simulation.subjects=4", "dataset.simulation.trials=0",
+)  # fmt: skip
+# One split for all, whatever a preset's own is; and nothing is fitted for the test series.
+SPLIT = (
+    "dataset.train_series=[1,2,3,4,5,6]", "dataset.valid_series=[7,8]", "stage=evaluate",
+)  # fmt: skip
+
+
+def measure(overrides: list[str]) -> float:
+    """Run the pipeline in a process of its own; give the peak memory of its largest process.
+
+    Returns
+    -------
+    float
+        In GiB; nan where the system does not tell.
+
+    Raises
+    ------
+    SystemExit
+        If the pipeline ends with an error, which it has told itself.
+    """
+    child = subprocess.Popen([sys.executable, "-m", "pipeline", *overrides])
+    if not hasattr(os, "wait4"):
+        status, peak = child.wait(), float("nan")
+    else:
+        _, code, usage = os.wait4(child.pid, 0)
+        status, peak = os.waitstatus_to_exitcode(code), usage.ru_maxrss / 2**20
+        child.returncode = status
+    if status:
+        sys.exit(status)
+    return peak
+
+
+def rows_a_second(config: Config, flow: Flow) -> float:
+    """Time the first model on the first held-out series: raw rows that it predicts in a second."""
+    job = flow.jobs(flow.found(), final=False)[0]
+    load = Detector.load if config.method.kind is Kind.lstm else LinearDetector.load
+    detector = load(flow.train_folder.path / f"{job.name}_model.pt")
+    subject, series = job.held_out[0]
+    features = np.load(job.folder / f"{series_name(subject, series)}_features.npy")
+    begun = time.perf_counter()
+    detector.predict(features, subject)
+    return len(features) * flow.every / (time.perf_counter() - begun)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the presets, print the table and write it with its picture.
+
+    Parameters
+    ----------
+    arguments : list of str
+        ``presets=a,b`` for some of them; all else as on the pipeline's command line.
+    """
+    chosen = [a.removeprefix("presets=").split(",") for a in arguments if a.startswith("presets=")]
+    presets = chosen[-1] if chosen else list(PRESETS)
+    overrides = [a for a in arguments if not a.startswith("presets=")]
+    if unknown := sorted(set(presets) - set(PRESETS)):
+        raise ConfigError(f"presets={','.join(unknown)}: choose from {', '.join(PRESETS)}")
+    aucs, costs = {}, {}
+    for preset in presets:
+        wanted = [f"experiment={preset}", *DATA, *SPLIT, *overrides]
+        peak = measure(wanted)
+        config = configuration.compose(wanted)
+        flow = Flow(config)
+        auc = pd.read_csv(flow.results_folder.path / flow.file("auc", "csv"), index_col=0)
+        # from the stage's own records: a preset that was fitted earlier shows what it took then
+        records = flow.train_folder.path.glob("*_validate.json")
+        minutes = sum(json.loads(file.read_text())["seconds"] for file in records) / 60
+        aucs[preset] = auc.loc["pooled"]
+        costs[preset] = (
+            float(auc.loc["subject_mean", "mean"]), minutes, rows_a_second(config, flow), peak,
+        )  # fmt: skip
+    lines = scoring.show(pd.DataFrame(aucs).T).splitlines()
+    table = [
+        f"{lines[0]} subjects' mean | fit, minutes | rows/s | peak GiB |",
+        f"{lines[1]} ---: | ---: | ---: | ---: |",
+    ]
+    for line, (own, minutes, rows, peak) in zip(lines[2:], costs.values(), strict=True):
+        table.append(f"{line} {own:.4f} | {minutes:.1f} | {rows:,.0f} | {peak:.1f} |")
+    table += [
+        "",
+        f"{machine(flow.cores)}; {len(auc) - 2} subjects, seed {config.seed}. Minutes of all "
+        "subjects' fits added up, features ready; memory of the largest process, of this command "
+        "alone: little where all was fresh already.",
+        "",
+    ]
+    text = "\n".join(table)
+    print(text)
+    minutes_and_auc = {name: (costs[name][1], float(aucs[name]["mean"])) for name in presets}
+    write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
+    write_between(DOC, "benchmark", text)
+
+
+def _draw(path: Path, points: dict[str, tuple[float, float]]) -> None:
+    cost_picture(path, points, "simulated recordings, series 1-6 to 7-8, pooled")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

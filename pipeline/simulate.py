@@ -178,12 +178,12 @@ GAZE_WANDER = 63.0  # SD of the gaze's place, units at its strongest electrode
 # ---- electrodes ----------------------------------------------------------------------------------
 
 OFFSET = (125.0, 120.0, 46.0)  # mean, SD between subjects, SD between series
-DRIFT_SD = 62.0  # near the reference
-DRIFT_EDGE = 9.0  # added per head radius of distance from it
+DRIFT_SD = 72.0  # near the reference
+DRIFT_EDGE = 14.0  # added per head radius of distance from it
 DRIFT_FRONT = 195.0  # added at the forehead
 DRIFT_CORNER = 0.0145  # Hz
 DRIFT_SPREAD = (0.35, 0.45)  # log-SD between subjects and electrodes, between series and electrodes
-COMMON_DRIFT = 122.0  # the reference electrode's own drift, which all others show
+COMMON_DRIFT = 125.0  # the reference electrode's own drift, which all others show
 MUSCLE_PSD = 0.5  # units^2/Hz at 20-100 Hz, median over electrodes at the rim
 MUSCLE_SPREAD = 0.7
 MUSCLE_REACH = 0.35  # head radii over which electrodes see the same muscle
@@ -262,14 +262,14 @@ RESPONSES = (
 RESPONSE_SIZE, RESPONSE_WIDTH = 1.45, 0.62  # factors on the amplitudes and widths above
 OWN_RESPONSES = 12  # more of them, of every subject's own
 OWN_AMPLITUDE = 64.0
-RESPONSE_GAIN = (0.5, 1.6)  # between the weakest and the strongest subject
+RESPONSE_GAIN = (0.46, 1.68)  # between the weakest and the strongest subject
 RESPONSE_SPREAD = 0.55  # log-SD of a component's amplitude between subjects
 SITE_SPREAD = (
     0.35  # how far a component's source lies off its site, in head radii, between subjects
 )
 TRIAL_SPREAD = 0.45  # SD of a component's amplitude between trials, as a share of it
 LATENCY_SPREAD = (0.05, 0.05)  # s, between subjects, between trials
-SERIES_SPREAD = 0.25  # log-SD of a component's amplitude between a subject's series
+SERIES_SPREAD = 0.38  # log-SD of a component's amplitude between a subject's series
 # Of every component, a minute: brain and eyes do much the same without a trial, too. The windows
 # hold no rest; this is what takes a classifier's AUC to the real one.
 STRAYS_A_MINUTE = 0.12

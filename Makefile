@@ -13,7 +13,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui test lint format bench bench-lstm bench-cells bench-train bench-recipe calibrate lock clean
+.PHONY: help train submit check data ui test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe calibrate lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -65,6 +65,9 @@ format: $(INSTALLED_DEV)  ## put the code into its format
 
 bench: $(INSTALLED)  ## every preset on the same recordings; writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.methods $(ARGS)
+
+bench-leak: $(INSTALLED)  ## presets on shuffled and shifted labels; writes docs/benchmark.md
+	$(RUN) -m pipeline.bench.leak $(ARGS)
 
 bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.LSTM
 	$(RUN) -m pipeline.bench.lstm

@@ -40,6 +40,22 @@ SPLIT = (
 )  # fmt: skip
 
 
+def chosen_presets(arguments: list[str], default: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Split a command line into ``presets=a,b``, or all of `default`, and what goes to Hydra.
+
+    Raises
+    ------
+    ConfigError
+        For a preset that is not among `PRESETS`.
+    """
+    mark = "presets="
+    chosen = [a.removeprefix(mark).split(",") for a in arguments if a.startswith(mark)]
+    presets = chosen[-1] if chosen else list(default)
+    if unknown := [preset for preset in presets if preset not in PRESETS]:
+        raise ConfigError(f"presets={','.join(unknown)}: choose from {', '.join(PRESETS)}")
+    return presets, [a for a in arguments if not a.startswith(mark)]
+
+
 def measure(overrides: list[str]) -> float:
     """Run the pipeline in a process of its own; give the peak memory of its largest process.
 
@@ -85,11 +101,7 @@ def main(arguments: list[str]) -> None:
     arguments : list of str
         ``presets=a,b`` for some of them; all else as on the pipeline's command line.
     """
-    chosen = [a.removeprefix("presets=").split(",") for a in arguments if a.startswith("presets=")]
-    presets = chosen[-1] if chosen else list(PRESETS)
-    overrides = [a for a in arguments if not a.startswith("presets=")]
-    if unknown := sorted(set(presets) - set(PRESETS)):
-        raise ConfigError(f"presets={','.join(unknown)}: choose from {', '.join(PRESETS)}")
+    presets, overrides = chosen_presets(arguments, PRESETS)
     aucs, costs = {}, {}
     for preset in presets:
         wanted = [f"experiment={preset}", *DATA, *SPLIT, *overrides]

@@ -140,10 +140,11 @@ def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str)
     """
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for number, (name, (minutes, auc)) in enumerate(points.items()):
-        axes.plot(minutes, auc, "o", color=f"C{number % 10}")
-        axes.annotate(f"{name} {auc:.3f}", (minutes, auc), (6, 4), textcoords="offset points")
+        marker = "osD^vPX"[number % 7]
+        axes.plot(minutes, auc, marker, color=f"C{number % 10}", label=f"{name} {auc:.3f}")
     axes.set_xscale("log")
-    axes.margins(0.25, 0.15)
+    axes.margins(0.15, 0.15)
+    axes.legend()
     axes.set(xlabel="minutes of fitting, all subjects", ylabel="pooled AUC")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 
-from pipeline.report import learning_picture, probability_picture, roc_picture
+from pipeline.report import cost_picture, learning_picture, probability_picture, roc_picture
 from pipeline.scoring import score
 
 EVENTS = ("a", "b")
@@ -37,3 +37,8 @@ def test_learning_curves(tmp_path):
     )  # fmt: skip
     learning_picture(tmp_path / "learning.png", {"subj1": history, "subj2": history}, "title")
     assert drawn(tmp_path / "learning.png")
+
+
+def test_the_cost_picture_is_drawn(tmp_path):
+    cost_picture(tmp_path / "cost.png", {"a": (0.5, 0.9), "b": (20.0, 0.7)}, "title")
+    assert (tmp_path / "cost.png").stat().st_size > 5_000

@@ -3,14 +3,16 @@
 A simulated recording has what makes the real ones hard: most of its power lies below 1 Hz, it is
 neither stationary nor Gaussian, the electrodes drift, eyes and muscles move with the hand, and
 subjects and series differ. It exists to try the whole pipeline out, and to tell a mistake from a
-difficulty; a score on it says nothing about the competition.
+difficulty. How close it comes to the real recordings' figures is in `docs/simulator.md`; a score on
+it is not one in the competition.
 
 What a recording is made of, in the order in which it is put together
 ----------------------------------------------------------------------
 `simulate_trials`
     The plan: when the hand starts, touches, loads, lifts, replaces and releases in each trial.
 cortex
-    Dipoles all over the cortex with pink spectra, whose strength wanders over seconds.
+    Dipoles all over the cortex with pink spectra, whose strength wanders over seconds and changes
+    with every event, and one broad source that the whole scalp shows.
 rhythms
     Alpha over the back of the head; mu and beta over the hands' areas of both sides. All come in
     bursts. Mu and beta weaken from before the movement until its end, and beta rebounds after it.
@@ -21,10 +23,10 @@ responses
     What the brain does with each trial: a readiness ramp up to the movement, sustained potentials
     while the object is held, and phasic responses to every event. Their places and shapes are
     shared by all subjects in part and are the subject's own for the rest; their strength and
-    latency vary from trial to trial.
+    latency vary from trial to trial. Now and then they come without a trial.
 electrodes
-    Offsets, drifts of every electrode for itself, muscle activity, a little of the mains, loose
-    contacts that jump, and movements of the cables that have no constant sign.
+    Offsets, drifts of every electrode for itself and of the reference, muscle activity that changes
+    with every event, a little of the mains, loose contacts that jump, and movements of the cables that have no constant sign.
 
 Every source is a current dipole in a sphere fitted to MNE's electrode positions. Its field at the
 electrodes is taken against the reference near FCz, which explains the real recordings' small

@@ -26,7 +26,8 @@ responses
     latency vary from trial to trial. Now and then they come without a trial.
 electrodes
     Offsets, drifts of every electrode for itself and of the reference, muscle activity that changes
-    with every event, a little of the mains, loose contacts that jump, and movements of the cables that have no constant sign.
+    with every event, a little of the mains, loose contacts that jump, and movements of the cables
+    that have no constant sign.
 
 Every source is a current dipole in a sphere fitted to MNE's electrode positions. Its field at the
 electrodes is taken against the reference near FCz, which explains the real recordings' small
@@ -190,7 +191,7 @@ MUSCLE_PSD = 0.5  # units^2/Hz at 20-100 Hz, median over electrodes at the rim
 MUSCLE_SPREAD = 0.7
 MUSCLE_REACH = 0.35  # head radii over which electrodes see the same muscle
 HARDWARE_CORNER = 160.0  # Hz: the amplifier's low-pass
-MAINS = (2.0, 0.9)  # amplitude in units at 50 Hz: median, log-SD between subjects
+MAINS = (0.4, 0.9)  # amplitude in units at 50 Hz: median, log-SD between subjects
 JUMPS_A_MINUTE = 1.2
 JUMP = (500.0, 0.9)  # size of a contact's jump: median in units, log-SD
 CABLE = 60.0  # SD of a cable movement's size, units

@@ -38,7 +38,7 @@ def test_every_choice_of_every_group_composes(tmp_path, choice):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_to_a_submission(tmp_path, experiment):
-    small = [*SMALL, "window.length=20", "window.batch=2"]
+    small = [*SMALL, "window.length=20", "window.batch=2", "window.burn_in=0"]
     config = make_config(tmp_path, "dataset=simulated", f"experiment={experiment}", *small)
     result = run(config, say=lambda line: None)
     assert result.submission is not None

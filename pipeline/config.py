@@ -26,7 +26,7 @@ Scope = Enum("Scope", ["subject", "global"])
 Stage = Enum(
     "Stage", ["simulate", "ingest", "filter", "window", "train", "evaluate", "submit", "check"]
 )
-Kind = Enum("Kind", ["lstm", "lda", "lr"])
+Kind = Enum("Kind", ["lstm", "lda", "lr", "gru", "cnn"])
 Source = Enum("Source", ["kaggle", "simulated"])
 Cell = Enum("Cell", ["standard", "vanilla", "peephole", "coupled", "fused"])
 FilterStart = Enum("FilterStart", ["first", "zero"])
@@ -80,14 +80,23 @@ class Filter:
 
 @dataclass
 class Method:
-    """Which detector learns: the network, or a linear model and how it is fitted."""
+    """Which detector learns: the LSTM, or one that has no state, and how that is fitted."""
 
     kind: Kind = MISSING
-    taps: list[int] = MISSING
+    tap_count: int = MISSING
+    tap_every: int = MISSING
     fit_every: int = MISSING
     shrinkage: float = MISSING
     penalty_c: float = MISSING
     iterations: int = MISSING
+    units: int = MISSING
+    filters: int = MISSING
+    input_dropout: float = MISSING
+    dropout: float = MISSING
+    batch: int = MISSING
+    updates: int = MISSING
+    learning_rate: float = MISSING
+    momentum: float = MISSING
 
 
 @dataclass
@@ -288,14 +297,17 @@ def check(config: Config) -> None:
     demand(bank.decimate >= 1, "filter.decimate", "must be 1 or more")
 
     method = config.method
-    demand(len(method.taps) > 0 and min(method.taps) >= 0, "method.taps",
-           "must be rows back, each 0 or more: a detector never sees what comes later")  # fmt: skip
-    demand(method.fit_every >= 1, "method.fit_every", "must be 1 or more")
+    for key in ("tap_count", "tap_every", "fit_every", "iterations", "units", "filters", "batch",
+                "updates"):  # fmt: skip
+        demand(getattr(method, key) >= 1, f"method.{key}", "must be 1 or more")
     demand(0 <= method.shrinkage <= 1, "method.shrinkage", "must be 0 to 1")
-    demand(method.penalty_c > 0, "method.penalty_c", "must be above 0")
-    demand(method.iterations >= 1, "method.iterations", "must be 1 or more")
-    linear = method.kind is not Kind.lstm
-    demand(not linear or train.scaler is Scaler.subject, "train.scaler",
+    for key in ("penalty_c", "learning_rate"):
+        demand(getattr(method, key) > 0, f"method.{key}", "must be above 0")
+    demand(0 < method.momentum < 1, "method.momentum", "must be above 0 and below 1")
+    for key in ("dropout", "input_dropout"):
+        demand(0 <= getattr(method, key) < 1, f"method.{key}", "must be at least 0 and below 1")
+    stateful = method.kind is Kind.lstm
+    demand(stateful or train.scaler is Scaler.subject, "train.scaler",
            f"must be subject with method.kind={method.kind.name}")  # fmt: skip
 
     for key in ("length", "batch", "stride"):

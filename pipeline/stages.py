@@ -27,21 +27,33 @@ from pipeline import (
     scoring,
     simulate,
     submission,
+    taps,
     training,
+    windowed,
     windows,
 )
 from pipeline.config import Config, Kind, Scaler, Scope, Source, Stage, plain
+from pipeline.detector import Detector
 from pipeline.errors import ConfigError
 from pipeline.ingest import RawSeries
+from pipeline.linear import LinearDetector
 from pipeline.recording import Description, Recording, series_name
 from pipeline.scoring import Score
 from pipeline.stage import Folder, Report, Task, code_digest, write_whole
 from pipeline.stage import run as run_tasks
 from pipeline.tracking import Tracker
 from pipeline.training import Job, Options
+from pipeline.windowed import WindowedDetector
 
 Key = tuple[int, int]
 Say = Callable[[str], None]
+
+# By method.kind: the module whose `fit` learns what has no state, and what a model's file holds.
+FITS = {Kind.lda: linear, Kind.lr: linear, Kind.gru: windowed, Kind.cnn: windowed}
+DETECTORS: dict[Kind, type[Detector | LinearDetector | WindowedDetector]] = {
+    Kind.lstm: Detector, Kind.lda: LinearDetector, Kind.lr: LinearDetector,
+    Kind.gru: WindowedDetector, Kind.cnn: WindowedDetector,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,9 +149,28 @@ class Flow:
         return Options(plain(c.window), plain(c.model), plain(c.train), c.seed)
 
     @property
-    def linear(self) -> bool:
-        """Whether the detector is a linear one."""
-        return self.config.method.kind is not Kind.lstm
+    def stateful(self) -> bool:
+        """Whether the detector goes from row to row with a state; others read a few rows each."""
+        return self.config.method.kind is Kind.lstm
+
+    @property
+    def method(self) -> dict:
+        """What the fit of a detector without a state reads of the configuration."""
+        method = plain(self.config.method)
+        if FITS[self.config.method.kind] is linear:
+            return method  # fitted exactly, on the CPU
+        return {**method, "seed": self.config.seed, "device": self.config.device}
+
+    def work(self, job: Job, threads: int) -> tuple[Callable[..., None], tuple]:
+        """Give what a training calls, and its arguments after ``scratch`` and ``report``."""
+        if self.stateful:
+            return training.train_job, (job, self.options, self.config.device, threads)
+        return taps.fit_job, (job, FITS[self.config.method.kind].fit, self.method, threads)
+
+    def load(self, job: Job) -> Detector | LinearDetector | WindowedDetector:
+        """Load what a job has fitted."""
+        path = self.train_folder.path / f"{job.name}_model.pt"
+        return DETECTORS[self.config.method.kind].load(path)
 
     @property
     def train_folder(self) -> Folder:
@@ -153,10 +184,11 @@ class Flow:
         scope = [] if alone else sorted(c.dataset.subjects)  # the models depend on one another's
         options = [o.window, o.model, loop, o.seed, splits, self.unlabelled, device, scope]
         code = [training, windows, detector, lstm, scoring]
-        if self.linear:
-            # Nothing of the network's groups matters, so changing them must not fit anew.
-            options = [plain(c.method), splits, self.unlabelled, c.train.refit, c.train.scope.name]
-            code = [linear, scoring]
+        if not self.stateful:
+            # Nothing of the LSTM's groups matters, so changing them must not fit anew.
+            method = self.method | ({"device": device} if "device" in self.method else {})
+            options = [method, splits, self.unlabelled, c.train.refit, c.train.scope.name]
+            code = [FITS[c.method.kind], taps, scoring]
         return self._folder("train", options, code, ["torch", "numpy"], self.filter_folder)
 
     @property
@@ -270,7 +302,7 @@ class Flow:
 
     def window(self, found: list[RawSeries]) -> None:
         """Say how the features are cut into sequences; training cuts them so, in memory."""
-        if self.linear:
+        if not self.stateful:
             return  # row by row
         for job in self.jobs(found, final=False):
             lengths = [
@@ -292,7 +324,8 @@ class Flow:
             return
         workers = min(self.workers, len(jobs))
         device = self.config.device
-        if training.choose_device(device).type != "cpu" and not self.linear:
+        on_device = self.stateful or "device" in self.method
+        if training.choose_device(device).type != "cpu" and on_device:
             workers = 1  # the trainings would only fight over the one device
         threads = max(1, self.cores // workers)
         series = {(raw.subject, raw.series): raw for raw in found}
@@ -307,15 +340,12 @@ class Flow:
             others = set(job.scale) - set(job.fit) - set(job.predict)
             files += [job.folder / f"{series_name(*k)}_moments.npz" for k in sorted(others)]
             twin = (job.history,) if job.history else ()
-            work: Callable[..., None] = training.train_job
-            arguments: tuple = (job, self.options, device, threads)
-            if self.linear:
-                work, arguments = linear.fit_job, (job, plain(self.config.method), threads)
+            work, arguments = self.work(job, threads)
             tasks.append(
                 Task(
                     self.train_folder, job.name, (*files, *twin), job.outputs(), work, arguments,
-                    weight=1.0 if self.linear else float(self.config.train.epochs),
-                    resumable=not self.linear,
+                    weight=float(self.config.train.epochs) if self.stateful else 1.0,
+                    resumable=self.stateful,
                 )
             )  # fmt: skip
         title = "final" if final else "train"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import config as configuration
+from pipeline.filtering import FeatureSeries, Moments
 from pipeline.simulate import EVENTS as EVENT_NAMES
 from pipeline.simulate import SimulationConfig, simulate_series, write_series
 
@@ -29,6 +31,8 @@ SMALL = (
     "model.projection=0",
     "train.epochs=2",
     "train.patience=2",
+    "method.updates=5",
+    "method.units=8",
     "tracking.enabled=false",
     "workers=1",
 )
@@ -38,6 +42,21 @@ def make_config(folder: Path, *overrides: str) -> configuration.Config:
     """Compose as the command line does, with everything that is written below ``folder``."""
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
     return configuration.compose([*places, *overrides])
+
+
+def tapped_series(subject: int, number: int, rows: int = 600, offset: float = 0.0) -> FeatureSeries:
+    """Features of which the first tells of one event, and the second of another 20 rows ago."""
+    random = np.random.default_rng([subject, number])
+    labels = (random.random((rows, 2)) < 0.2).astype(np.uint8)
+    features = random.normal(offset, 1 + subject, (rows, 3)).astype(np.float32)
+    features[:, 0] += 3 * (1 + subject) * labels[:, 0]
+    features[:-20, 1] += 3 * (1 + subject) * labels[20:, 1]
+    return FeatureSeries(subject, number, features, labels, Moments.of(features))
+
+
+def told(news: list) -> Callable[[float, dict], None]:
+    """Give a report that keeps what it is told."""
+    return lambda progress, more: news.append((progress, more))
 
 
 @pytest.fixture

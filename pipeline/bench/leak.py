@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
-from pipeline import linear, training
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.methods import DATA, DOC, SPLIT, chosen_presets
 from pipeline.config import ConfigError
@@ -85,11 +84,8 @@ def _train(flow: Flow, job: Job, change: str) -> tuple[NDArray, Labels]:
         def quiet(progress: float, news: dict) -> None:
             pass
 
-        if flow.linear:
-            method = configuration.plain(flow.config.method)
-            linear.fit_job(Path(scratch), quiet, job, method, 1)
-        else:
-            training.train_job(Path(scratch), quiet, job, flow.options, flow.config.device, 1)
+        work, arguments = flow.work(job, 1)
+        work(Path(scratch), quiet, *arguments)
         names = [series_name(*key) for key in job.held_out]
         logits = [np.load(Path(scratch) / f"{name}_logits.npy") for name in names]
         labels = [np.load(Path(folder) / f"{name}_labels.npy") for name in names]

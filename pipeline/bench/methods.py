@@ -20,9 +20,7 @@ import pandas as pd
 from pipeline import config as configuration
 from pipeline import scoring
 from pipeline.bench.document import machine, write_between
-from pipeline.config import Config, ConfigError, Kind
-from pipeline.detector import Detector
-from pipeline.linear import LinearDetector
+from pipeline.config import ConfigError
 from pipeline.recording import series_name
 from pipeline.report import cost_picture
 from pipeline.stage import write_whole
@@ -81,11 +79,10 @@ def measure(overrides: list[str]) -> float:
     return peak
 
 
-def rows_a_second(config: Config, flow: Flow) -> float:
+def rows_a_second(flow: Flow) -> float:
     """Time the first model on the first held-out series: raw rows that it predicts in a second."""
     job = flow.jobs(flow.found(), final=False)[0]
-    load = Detector.load if config.method.kind is Kind.lstm else LinearDetector.load
-    detector = load(flow.train_folder.path / f"{job.name}_model.pt")
+    detector = flow.load(job)
     subject, series = job.held_out[0]
     features = np.load(job.folder / f"{series_name(subject, series)}_features.npy")
     begun = time.perf_counter()
@@ -114,7 +111,7 @@ def main(arguments: list[str]) -> None:
         minutes = sum(json.loads(file.read_text())["seconds"] for file in records) / 60
         aucs[preset] = auc.loc["pooled"]
         costs[preset] = (
-            float(auc.loc["subject_mean", "mean"]), minutes, rows_a_second(config, flow), peak,
+            float(auc.loc["subject_mean", "mean"]), minutes, rows_a_second(flow), peak,
         )  # fmt: skip
     lines = scoring.show(pd.DataFrame(aucs).T).splitlines()
     table = [

@@ -38,6 +38,13 @@ SMALL = (
 )
 
 
+# Every recipe, small: what a test adds to `experiment=...`.
+SMALL_RECIPE = (
+    "dataset=simulated", *SMALL, "window.length=20", "window.batch=2", "window.burn_in=0"
+)  # fmt: skip
+RECIPES = sorted(path.stem for path in (configuration.CONF / "experiment").glob("*.yaml"))
+
+
 def make_config(folder: Path, *overrides: str) -> configuration.Config:
     """Compose as the command line does, with everything that is written below ``folder``."""
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
@@ -63,6 +70,12 @@ def told(news: list) -> Callable[[float, dict], None]:
 def small_config(tmp_path):
     """Compose a small simulated run; more overrides may be given."""
     return lambda *more: make_config(tmp_path, "dataset=simulated", *SMALL, *more)
+
+
+@pytest.fixture(scope="session")
+def recipes_folder(tmp_path_factory) -> Path:
+    """Where the small recipes are run: what one test has made is fresh for the others."""
+    return tmp_path_factory.mktemp("recipes")
 
 
 @pytest.fixture(scope="session")

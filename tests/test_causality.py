@@ -10,10 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Cell
+from pipeline.config import Cell, plain
 from pipeline.detector import Detector, Network, hold, predict
 from pipeline.filtering import FilterBank, Moments
+from pipeline.recording import Recording
+from pipeline.stages import Flow, run
 from pipeline.streaming import Stream
+from tests.conftest import RECIPES, SMALL_RECIPE, make_config
 
 CHANNELS, EVENTS, ROWS = 3, 2, 1500
 BANK = {
@@ -161,3 +164,31 @@ def test_phases_are_interleaved_back_in_order(rows, stride):
                 parameter[3:6] = -50.0  # a forget gate that is shut
     x = torch.randn(rows, 2)
     np.testing.assert_allclose(predict(network, x, stride), predict(network, x, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
+    """Every recipe as trained: raw samples in, held predictions out, the future exchanged."""
+    wanted = [f"experiment={recipe}", *SMALL_RECIPE, "stage=train"]
+    flow = Flow(make_config(recipes_folder, *wanted))
+    run(flow.config, say=lambda line: None)
+    found = flow.found()
+    job = flow.jobs(found, final=False)[0]
+    subject, series = job.held_out[0]
+    recording = Recording.load(flow.ingest_folder.path, subject, series, flow.about)
+    bank, model = FilterBank(flow.about.rate, **plain(flow.config.filter)), flow.load(job)
+
+    def predicted(samples: np.ndarray) -> np.ndarray:
+        features, _ = bank.transform(samples)
+        return hold(model.predict(features, subject), bank.every, len(samples))
+
+    whole = np.array(recording.signal)
+    before = predicted(whole)
+    stored = np.load(flow.train_folder.path / f"{recording.name}_logits.npy")
+    np.testing.assert_allclose(hold(stored, bank.every, len(whole)), before, atol=1e-4)
+    for t in (0, 4321, len(whole) // 2):
+        changed = whole.copy()
+        changed[t + 1 :] = changed[t + 1 :][::-1] // 2 + 300
+        after = predicted(changed)
+        np.testing.assert_array_equal(after[: t + 1], before[: t + 1])
+        assert not np.array_equal(after[t + 1 :], before[t + 1 :])

@@ -12,13 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline import config as configuration
 from pipeline.errors import ConfigError
 from pipeline.stages import run
-from tests.conftest import SMALL, make_config
-
-EXPERIMENTS = sorted(p.stem for p in (configuration.CONF / "experiment").glob("*.yaml"))
+from tests.conftest import RECIPES, SMALL_RECIPE, make_config
 
 
 @pytest.mark.parametrize("dataset", ["kaggle", "simulated"])
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", RECIPES)
 def test_every_experiment_composes_and_passes_the_checks(tmp_path, experiment, dataset):
     config = make_config(tmp_path, f"dataset={dataset}", f"experiment={experiment}")
     assert config.recipe == experiment
@@ -36,10 +34,9 @@ def test_every_choice_of_every_group_composes(tmp_path, choice):
     make_config(tmp_path, choice)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_runs_to_a_submission(tmp_path, experiment):
-    small = [*SMALL, "window.length=20", "window.batch=2", "window.burn_in=0"]
-    config = make_config(tmp_path, "dataset=simulated", f"experiment={experiment}", *small)
+@pytest.mark.parametrize("experiment", RECIPES)
+def test_every_experiment_runs_to_a_submission(recipes_folder, experiment):
+    config = make_config(recipes_folder, f"experiment={experiment}", *SMALL_RECIPE)
     result = run(config, say=lambda line: None)
     assert result.submission is not None
     assert "simulated" in result.submission.name

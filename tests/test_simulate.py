@@ -15,6 +15,8 @@ from pipeline.simulate import (
     simulate_trials,
     write_series,
 )
+from pipeline.stages import Flow, run
+from tests import conftest
 
 SMALL = SimulationConfig(seed=5, trials=4)
 
@@ -160,3 +162,14 @@ def test_impossible_configurations_name_the_key(more, key):
 def test_there_are_only_so_many_recordings(subject, series):
     with pytest.raises(ValueError, match=r"^(subject|series) is \d+, but must be"):
         simulate_series(SMALL, subject, series)
+
+
+def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
+    written = []
+    for workers in (1, 2):
+        small = [*conftest.SMALL, "dataset=simulated", "stage=simulate", f"workers={workers}"]
+        flow = Flow(conftest.make_config(tmp_path / str(workers), *small))
+        run(flow.config, say=lambda line: None)
+        written.append({path.name: path.read_bytes() for path in flow.raw.glob("*/*.csv")})
+    assert len(written[0]) == 10
+    assert written[0] == written[1]

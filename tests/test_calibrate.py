@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from pipeline.bench.calibrate import (
+    METHODS,
     REAL,
     Windows,
     amplitude_figures,
     covariance_figures,
     cut_windows,
     discrimination_figures,
-    fit_lda,
+    order_of,
     table_of,
     trial_figures,
     window_figures,
 )
+from pipeline.bench.methods import PRESETS
 from pipeline.config import PROJECT
 from pipeline.simulate import EVENTS, SimulationConfig, simulate_series, simulate_trials
 
@@ -90,15 +92,18 @@ def test_the_plans_keep_to_the_real_delays():
     assert len(missed) <= 0.15 * len(figures), missed
 
 
-def test_lda_finds_what_is_there_and_a_table_says_what_is_off():
-    random = np.random.default_rng(0)
-    labels = (random.random((4000, 2)) < 0.2).astype(np.uint8)
-    features = random.normal(size=(4000, 5)).astype(np.float32)
-    features[:, 0] += 2 * labels[:, 0]
-    model = fit_lda(features, labels)[0]
-    assert model.score(features, labels[:, 0]) > 0.85
-    own = {"AUC of FBL_LDA, worst subject": 0.8, "AUC of FBL_LDA, best subject": 0.95}
-    text = table_of({"SD": 304.6, "mean": 1000.0, **own})
+def test_a_table_says_what_is_off():
+    text = table_of({"SD": 304.6, "mean": 1000.0})
     assert "| SD | 304.6 | 304.6 | x 1.25 | yes |" in text
     assert "| mean | 129.5 | 1000 | x 1.5 | **no** |" in text
     assert "1 of 2 within tolerance" in text
+
+
+def test_methods_are_ranked_as_on_the_real_recordings_or_it_is_said():
+    assert order_of({"AUC of FBL_LDA": 0.9, "AUC of the CNN": 0.91}).endswith("the same.")
+    assert "simulated FBL_LDA, CNN" in order_of({"AUC of FBL_LDA": 0.9, "AUC of the CNN": 0.89})
+
+
+def test_the_published_methods_are_presets_with_a_real_figure():
+    assert set(METHODS) <= set(PRESETS)
+    assert set(METHODS.values()) <= set(REAL)

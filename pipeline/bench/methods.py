@@ -28,7 +28,10 @@ from pipeline.stages import Flow
 
 DOC = configuration.PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")
-PRESETS = ("fbl_lda", "fbl_lr", "fbl_delay_lr", "paszke2015", "lstm")
+PRESETS = (
+    "fbl_lda", "fbl_lr", "fbl_delay_lr", "naive_lstm", "gru_taps", "hochberg_cnn", "paszke2015",
+    "lstm",
+)  # fmt: skip
 DATA = (
     "dataset=simulated", "dataset.simulation.subjects=4", "dataset.simulation.trials=0",
 )  # fmt: skip
@@ -38,19 +41,21 @@ SPLIT = (
 )  # fmt: skip
 
 
-def chosen_presets(arguments: list[str], default: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def chosen_presets(
+    arguments: list[str], default: tuple[str, ...], known: tuple[str, ...] = PRESETS
+) -> tuple[list[str], list[str]]:
     """Split a command line into ``presets=a,b``, or all of `default`, and what goes to Hydra.
 
     Raises
     ------
     ConfigError
-        For a preset that is not among `PRESETS`.
+        For a preset that is not among `known`.
     """
     mark = "presets="
     chosen = [a.removeprefix(mark).split(",") for a in arguments if a.startswith(mark)]
     presets = chosen[-1] if chosen else list(default)
-    if unknown := [preset for preset in presets if preset not in PRESETS]:
-        raise ConfigError(f"presets={','.join(unknown)}: choose from {', '.join(PRESETS)}")
+    if unknown := [preset for preset in presets if preset not in known]:
+        raise ConfigError(f"presets={','.join(unknown)}: choose from {', '.join(known)}")
     return presets, [a for a in arguments if not a.startswith(mark)]
 
 

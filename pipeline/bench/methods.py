@@ -2,7 +2,7 @@
 
 ``python -m pipeline.bench.methods [presets=a,b] [overrides]`` runs each preset in a process of its
 own as the command line would, scores series 7-8, and writes the table and a picture of AUC against
-the time it took to fit into ``docs/``.
+the time it took to fit into ``docs/``; MLflow gets the same as one run with a child a preset.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from pipeline.recording import series_name
 from pipeline.report import cost_picture
 from pipeline.stage import write_whole
 from pipeline.stages import Flow
+from pipeline.tracking import Tracker
 
 DOC = configuration.PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")
@@ -104,6 +106,8 @@ def main(arguments: list[str]) -> None:
         ``presets=a,b`` for some of them; all else as on the pipeline's command line.
     """
     presets, overrides = chosen_presets(arguments, PRESETS)
+    common = configuration.compose([*DATA, *SPLIT, *overrides])
+    tracker = Tracker(replace(common, recipe="bench"), f"bench-{common.dataset.name}")
     aucs, costs = {}, {}
     for preset in presets:
         wanted = [f"experiment={preset}", *DATA, *SPLIT, *overrides]
@@ -115,9 +119,11 @@ def main(arguments: list[str]) -> None:
         records = flow.train_folder.path.glob("*_validate.json")
         minutes = sum(json.loads(file.read_text())["seconds"] for file in records) / 60
         aucs[preset] = auc.loc["pooled"]
-        costs[preset] = (
-            float(auc.loc["subject_mean", "mean"]), minutes, rows_a_second(flow), peak,
-        )  # fmt: skip
+        own, speed = float(auc.loc["subject_mean", "mean"]), rows_a_second(flow)
+        costs[preset] = own, minutes, speed, peak
+        row = {f"auc_{event}": float(value) for event, value in aucs[preset].dropna().items()}
+        row |= {"auc_subject_mean": own, "fit_minutes": minutes, "rows_per_second": speed}
+        tracker.listen(preset, {"metrics": row | {"peak_gib": peak}, "step": 0})
     lines = scoring.show(pd.DataFrame(aucs).T).splitlines()
     table = [
         f"{lines[0]} subjects' mean | fit, minutes | rows/s | peak GiB |",
@@ -137,6 +143,8 @@ def main(arguments: list[str]) -> None:
     minutes_and_auc = {name: (costs[name][1], float(aucs[name]["mean"])) for name in presets}
     write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
     write_between(DOC, "benchmark", text)
+    tracker.files([DOC, PICTURE])
+    tracker.close()
 
 
 def _draw(path: Path, points: dict[str, tuple[float, float]]) -> None:

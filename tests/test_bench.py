@@ -1,0 +1,49 @@
+"""The commands that compare methods: their arguments, table, picture and runs."""
+
+from __future__ import annotations
+
+import mlflow
+import pytest
+
+from pipeline.bench import methods
+from pipeline.config import CONF, ConfigError
+from tests.conftest import SMALL_RECIPE
+
+
+def test_presets_are_chosen_by_name_and_all_else_goes_to_hydra():
+    chosen = methods.chosen_presets(["presets=lstm,fbl_lr", "seed=3"], methods.PRESETS)
+    assert chosen == (["lstm", "fbl_lr"], ["seed=3"])
+    assert methods.chosen_presets([], ("lstm",)) == (["lstm"], [])
+    with pytest.raises(ConfigError, match="presets=lstn: choose from fbl_lda, "):
+        methods.chosen_presets(["presets=lstn"], methods.PRESETS)
+
+
+def test_every_preset_is_a_recipe():
+    assert all((CONF / "experiment" / f"{preset}.yaml").exists() for preset in methods.PRESETS)
+
+
+def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_path, monkeypatch):
+    document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
+    document.write_text("before\n<!-- benchmark:begin -->\n<!-- benchmark:end -->\nafter\n")
+    monkeypatch.setattr(methods, "DOC", document)
+    monkeypatch.setattr(methods, "PICTURE", tmp_path / "benchmark.png")
+    monkeypatch.chdir(tmp_path)
+    methods.main(
+        [
+            "presets=fbl_lda,hochberg_cnn", *SMALL_RECIPE, "tracking.enabled=true",
+            f"tracking.uri={uri}", f"data_dir={recipes_folder / 'data'}",
+            f"output_dir={recipes_folder / 'outputs'}",
+        ]
+    )  # fmt: skip
+    text = document.read_text()
+    assert all(f"\n| {preset} " in text for preset in ("fbl_lda", "hochberg_cnn"))
+    assert (tmp_path / "benchmark.png").stat().st_size > 1000
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("simulated").experiment_id
+    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+    parent = runs["bench-simulated"].info.run_id
+    for preset in ("fbl_lda", "hochberg_cnn"):
+        child = runs[f"bench-simulated {preset}"]
+        assert child.data.tags["mlflow.parentRunId"] == parent
+        assert 0 <= child.data.metrics["auc_mean"] <= 1
+        assert child.info.status == "FINISHED"

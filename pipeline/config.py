@@ -14,6 +14,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from pipeline.errors import ConfigError
@@ -33,7 +34,7 @@ FilterStart = Enum("FilterStart", ["first", "zero"])
 Optimiser = Enum("Optimiser", ["adamw", "rmsprop"])
 Schedule = Enum("Schedule", ["constant", "onecycle", "decay"])
 Scaler = Enum("Scaler", ["subject", "shared", "shared_labelled"])
-Select = Enum("Select", ["auc", "loss"])
+Select = Enum("Select", ["auc", "loss", "last"])
 
 
 @dataclass
@@ -151,6 +152,16 @@ class Train:
 
 
 @dataclass
+class Stack:
+    """Recipes whose out-of-fold logits are the features, instead of filtered EEG."""
+
+    members: list[str] = MISSING
+    overrides: list[str] = MISSING
+    folds: int = MISSING
+    every: int = MISSING
+
+
+@dataclass
 class Tracking:
     """What MLflow is told."""
 
@@ -177,6 +188,7 @@ class Config:
     window: Window = field(default_factory=Window)
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
+    stack: Stack = field(default_factory=Stack)
     tracking: Tracking = field(default_factory=Tracking)
 
 
@@ -205,8 +217,13 @@ def compose(overrides: list[str]) -> Config:
         For a contradiction.
     """
     register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return checked(hydra_compose("config", overrides))
+    running = GlobalHydra.instance().hydra  # the command line's own, when a recipe names others
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return checked(hydra_compose("config", overrides))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def checked(composed: DictConfig) -> Config:
@@ -345,6 +362,13 @@ def check(config: Config) -> None:
     demand(train.weight_decay >= 0, "train.weight_decay", "must be 0 or more")
     demand(train.clip >= 0, "train.clip", "must be 0 (no clipping) or more")
     demand(train.checkpoint_seconds >= 0, "train.checkpoint_seconds", "must be 0 or more")
+    stack = config.stack
+    demand(stack.every >= 1, "stack.every", "must be 1 or more")
+    demand(stack.folds >= 2, "stack.folds", "must be 2 or more")
+    demand(not stack.members or stack.folds <= len(data.train_series), "stack.folds",
+           f"only {len(data.train_series)} series to split: dataset.train_series")  # fmt: skip
+    demand(all(member.strip() for member in stack.members), "stack.members",
+           "each must be a recipe, with overrides after it or none")  # fmt: skip
     demand(config.stage is not Stage.check or bool(config.submission), "submission",
            "stage=check needs the file to check: submission=FILE")  # fmt: skip
     demand(config.stage is not Stage.simulate or data.source is Source.simulated, "stage",

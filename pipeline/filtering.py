@@ -264,6 +264,10 @@ class Moments:
             scatter += block.T @ block
         return cls(len(features), mean, scatter)
 
+    def save(self, path: Path) -> None:
+        """Write them."""
+        np.savez(path, count=self.count, mean=self.mean, scatter=self.scatter)
+
     @staticmethod
     def pooled(parts: list[Moments]) -> Moments:
         """Combine the moments of several series (Chan, Golub & LeVeque 1979)."""
@@ -336,13 +340,7 @@ def filter_series(
     bank = FilterBank(about.rate, **options)
     features, _ = bank.transform(recording.signal)
     np.save(scratch / f"{recording.name}_features.npy", features)
-    moments = Moments.of(features)
-    np.savez(
-        scratch / f"{recording.name}_moments.npz",
-        count=moments.count,
-        mean=moments.mean,
-        scatter=moments.scatter,
-    )
+    Moments.of(features).save(scratch / f"{recording.name}_moments.npz")
     if recording.events is not None:
         labels = np.ascontiguousarray(recording.events[:: bank.every])
         np.save(scratch / f"{recording.name}_labels.npy", labels)

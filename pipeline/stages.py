@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from pipeline import (
     report,
     scoring,
     simulate,
+    stack,
     submission,
     taps,
     training,
@@ -98,7 +99,10 @@ class Flow:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         self.cores = cores or 1
         self.workers = config.workers or self.cores
-        self.every = config.filter.subsample * config.filter.decimate
+        self.members = [Flow(member, say) for member in stack.member_configs(config)]
+        self.every = (
+            config.stack.every if self.members else config.filter.subsample * config.filter.decimate
+        )
         self.tracker = Tracker(config, self.name)
 
     # ---- folders: one a stage and configuration ------------------------------------------------
@@ -136,8 +140,11 @@ class Flow:
         return self._folder("ingest", options, [ingest, recording], ["pyarrow", "numpy"], up)
 
     @property
-    def filter_folder(self) -> Folder:
-        """Features."""
+    def feature_folder(self) -> Folder:
+        """Features: filtered EEG, or other recipes' logits."""
+        if self.members:
+            keys = [member.train_folder.key for member in self.members]
+            return self._folder("stack", [keys, self.every], [stack], ["numpy"], None)
         options = {"rate": self.about.rate, **plain(self.config.filter)}
         packages = ["mne", "scipy", "numpy"]
         return self._folder("filter", options, [filtering], packages, self.ingest_folder)
@@ -189,7 +196,7 @@ class Flow:
             method = self.method | ({"device": device} if "device" in self.method else {})
             options = [method, splits, self.unlabelled, c.train.refit, c.train.scope.name]
             code = [FITS[c.method.kind], taps, scoring]
-        return self._folder("train", options, code, ["torch", "numpy"], self.filter_folder)
+        return self._folder("train", options, code, ["torch", "numpy"], self.feature_folder)
 
     @property
     def name(self) -> str:
@@ -247,19 +254,51 @@ class Flow:
 
     def filter(self, found: list[RawSeries]) -> None:
         """Turn recordings into features."""
+        if self.members:
+            self.stack([raw for raw in found if raw.series in self.labelled], found)
+            return
         options = plain(self.config.filter)
         tasks = []
         for raw in found:
             kinds = ["features.npy", "moments.npz"] + (["labels.npy"] if raw.events else [])
             tasks.append(
                 Task(
-                    self.filter_folder, raw.name,
+                    self.feature_folder, raw.name,
                     tuple(self.ingest_folder.path / o for o in ingest.outputs(raw)),
                     tuple(f"{raw.name}_{kind}" for kind in kinds), filtering.filter_series,
                     (self.ingest_folder.path, raw.subject, raw.series, self.about, options),
                 )
             )  # fmt: skip
         run_tasks("filter", tasks, self.workers, say=self.say)
+
+    def stack(self, wanted: list[RawSeries], found: list[RawSeries]) -> None:
+        """Turn recordings into the members' logits: the labelled ones, or the others."""
+        labelled = all(raw.series in self.labelled for raw in wanted)
+        for text, member in zip(self.config.stack.members, self.members, strict=True):
+            self.say(f"\nmember   {text}")
+            member.filter(found)
+            if labelled:
+                member.fit(found, [*member.jobs(found, False), *member.fold_jobs(found)], "folds")
+            else:
+                member.train(found, final=True)
+        tasks = []
+        for raw in wanted:
+            kinds = ["features.npy", "moments.npz"] + (["labels.npy"] if raw.events else [])
+            logits = [
+                (m.train_folder.path / f"{raw.name}_logits.npy", m.every) for m in self.members
+            ]
+            signal = self.ingest_folder.path / f"{raw.name}_signal.npy"
+            events = self.ingest_folder.path / f"{raw.name}_events.npy" if raw.events else None
+            tasks.append(
+                Task(
+                    self.feature_folder, raw.name,
+                    (*(path for path, _ in logits), signal, *([events] if events else [])),
+                    tuple(f"{raw.name}_{kind}" for kind in kinds), stack.combine_series,
+                    (raw.subject, raw.series, logits, self.every, signal, events),
+                )
+            )  # fmt: skip
+        self.say("")
+        run_tasks("stack", tasks, self.workers, say=self.say)
 
     def groups(self, found: list[RawSeries]) -> dict[str, list[int]]:
         """Say which subjects share a model, by the model's name."""
@@ -279,26 +318,50 @@ class Flow:
         fit = self.labelled if final else list(data.train_series)
         held_out = [] if final else list(data.valid_series)
         test = self.unlabelled if final or not train.refit else []
+        jobs = self._jobs(found, "final" if final else "validate", fit, held_out, test)
+        if not final:
+            return jobs
+        folder = self.train_folder.path
+        return [
+            replace(job, history=folder / f"{group}_validate_history.csv")
+            for job, group in zip(jobs, self.groups(found), strict=True)
+        ]
+
+    def fold_jobs(self, found: list[RawSeries]) -> list[Job]:
+        """Plan the trainings that predict the training series themselves, a fold at a time."""
+        series, jobs = list(self.config.dataset.train_series), []
+        for fold in stack.folds(series, self.config.stack.folds):
+            rest = [s for s in series if s not in fold]
+            name = "without" + "-".join(str(s) for s in fold)
+            jobs += self._jobs(found, name, rest, [], fold)
+        return jobs
+
+    def _jobs(
+        self,
+        found: list[RawSeries],
+        name: str,
+        fit: list[int],
+        held_out: list[int],
+        test: list[int],
+    ) -> list[Job]:
+        """Plan a training for each model, on these series."""
         everyone = sorted({raw.subject for raw in found})
         scale = {
             Scaler.subject: [], Scaler.shared: fit, Scaler.shared_labelled: self.labelled
-        }[train.scaler]  # fmt: skip
-        jobs = []
-        for group, subjects in self.groups(found).items():
-            twin = self.train_folder.path / f"{group}_validate_history.csv"
-            jobs.append(
-                Job(
-                    f"{group}_final" if final else f"{group}_validate",
-                    tuple((s, r) for s in subjects for r in sorted(fit)),
-                    tuple((s, r) for s in subjects for r in sorted(held_out)),
-                    tuple((s, r) for s in subjects for r in sorted(test)),
-                    self.filter_folder.path,
-                    self.about.events,
-                    twin if final else None,
-                    tuple((s, r) for s in everyone for r in sorted(scale)),
-                )
+        }[self.config.train.scaler]  # fmt: skip
+        return [
+            Job(
+                f"{group}_{name}",
+                tuple((s, r) for s in subjects for r in sorted(fit)),
+                tuple((s, r) for s in subjects for r in sorted(held_out)),
+                tuple((s, r) for s in subjects for r in sorted(test)),
+                self.feature_folder.path,
+                self.about.events,
+                None,
+                tuple((s, r) for s in everyone for r in sorted(scale)),
             )
-        return jobs
+            for group, subjects in self.groups(found).items()
+        ]
 
     def window(self, found: list[RawSeries]) -> None:
         """Say how the features are cut into sequences; training cuts them so, in memory."""
@@ -318,8 +381,13 @@ class Flow:
             )
 
     def train(self, found: list[RawSeries], final: bool) -> None:
-        """Fit the models, each in a process of its own while there are cores."""
-        jobs = self.jobs(found, final)
+        """Fit the validating models, or the final ones."""
+        if final and self.members:
+            self.stack([raw for raw in found if raw.series in self.unlabelled], found)
+        self.fit(found, self.jobs(found, final), "final" if final else "train")
+
+    def fit(self, found: list[RawSeries], jobs: list[Job], title: str) -> None:
+        """Fit models, each in a process of its own while there are cores."""
         if not jobs:
             return
         workers = min(self.workers, len(jobs))
@@ -348,7 +416,6 @@ class Flow:
                     resumable=self.stateful,
                 )
             )  # fmt: skip
-        title = "final" if final else "train"
         run_tasks(title, tasks, workers, self.tracker.listen, self.say)
 
     def file(self, kind: str, suffix: str) -> str:
@@ -556,7 +623,7 @@ def _go(flow: Flow, stage: Stage, say: Say) -> Result:
         return Result()
     flow.filter(found)
     if stage is Stage.filter:
-        say(str(flow.filter_folder.path))
+        say(str(flow.feature_folder.path))
         return Result()
     flow.window(found)
     if stage is Stage.window:

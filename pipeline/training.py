@@ -442,7 +442,8 @@ class Fitting:
             stride = self.options.window["stride"]
             line |= _validate(self.network, self.held_out, self.truth, self.events, stride)
             auc = line["valid_auc_mean"] if self.train["select"] == "auc" else None
-            value = -line["valid_loss"] if auc is None else auc
+            if self.train["select"] != "last":
+                value = -line["valid_loss"] if auc is None else auc
         if value > progress.best_value:
             progress.best_value, progress.best_epoch = value, line["epoch"]
             progress.since_best, self.best = 0, copy.deepcopy(self.network.state_dict())

@@ -149,8 +149,8 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
     flow = Flow(config)
     before = Detector.load(flow.train_folder.path / "subj1_validate_model.pt")
     for series in (2, 3):
-        path = flow.filter_folder.path / f"subj1_series{series}_features.npy"
-        manifest = flow.filter_folder.path / f"subj1_series{series}.json"
+        path = flow.feature_folder.path / f"subj1_series{series}_features.npy"
+        manifest = flow.feature_folder.path / f"subj1_series{series}.json"
         np.save(path, np.load(path) * 7 + 100)
         known = json.loads(manifest.read_text())
         from pipeline.stage import content

@@ -43,14 +43,14 @@ def member_configs(config: Config) -> list[Config]:
         recipe, *overrides = text.split()
         try:
             member = compose([f"experiment={recipe}", *overrides, *config.stack.overrides])
+            if member.stack.members:
+                raise ConfigError("it is a stack itself; name its members")
             shared = {key: getattr(config, key) for key in SHARED}
             member = replace(member, **shared, seed=config.seed + member.seed)
             check(member)
         except (ConfigError, HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"stack.members: {text!r}: {reason}") from error
-        if member.stack.members:
-            raise ConfigError(f"stack.members: {text!r} is a stack itself; name its members")
         members.append(member)
     return members
 

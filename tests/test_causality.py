@@ -176,19 +176,26 @@ def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
     job = flow.jobs(found, final=False)[0]
     subject, series = job.held_out[0]
     recording = Recording.load(flow.ingest_folder.path, subject, series, flow.about)
-    bank, model = FilterBank(flow.about.rate, **plain(flow.config.filter)), flow.load(job)
 
-    def predicted(samples: np.ndarray) -> np.ndarray:
-        features, _ = bank.transform(samples)
-        return hold(model.predict(features, subject), bank.every, len(samples))
+    def features(level: Flow, samples: np.ndarray) -> np.ndarray:
+        if level.members:
+            rows = np.arange(0, len(samples), level.every)
+            parts = [predicted(member, samples)[rows] for member in level.members]
+            return np.concatenate(parts, axis=1)
+        return FilterBank(level.about.rate, **plain(level.config.filter)).transform(samples)[0]
+
+    def predicted(level: Flow, samples: np.ndarray) -> np.ndarray:
+        model = level.load(level.jobs(found, final=False)[0])
+        logits = model.predict(features(level, samples), subject)
+        return hold(logits, level.every, len(samples))
 
     whole = np.array(recording.signal)
-    before = predicted(whole)
+    before = predicted(flow, whole)
     stored = np.load(flow.train_folder.path / f"{recording.name}_logits.npy")
-    np.testing.assert_allclose(hold(stored, bank.every, len(whole)), before, atol=1e-4)
+    np.testing.assert_allclose(hold(stored, flow.every, len(whole)), before, atol=1e-4)
     for t in (0, 4321, len(whole) // 2):
         changed = whole.copy()
         changed[t + 1 :] = changed[t + 1 :][::-1] // 2 + 300
-        after = predicted(changed)
+        after = predicted(flow, changed)
         np.testing.assert_array_equal(after[: t + 1], before[: t + 1])
         assert not np.array_equal(after[t + 1 :], before[t + 1 :])

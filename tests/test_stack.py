@@ -1,0 +1,120 @@
+"""The second level never learns from a prediction by a model that saw the series."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import ConfigError
+from pipeline.filtering import FeatureSeries
+from pipeline.ingest import RawFile, RawSeries
+from pipeline.recording import series_name
+from pipeline.stack import combine_series, folds, member_configs
+from pipeline.stages import Flow, run
+from tests.conftest import SMALL_RECIPE, make_config
+
+STACK = (*SMALL_RECIPE, "experiment=stack", "stack.members=[fbl_lda]")
+
+
+@given(series=st.lists(st.integers(1, 99), min_size=2, max_size=12, unique=True), data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_folds_hold_each_series_once_and_are_even(series, data):
+    parts = folds(series, data.draw(st.integers(2, len(series))))
+    assert [s for part in parts for s in part] == sorted(series)
+    sizes = [len(part) for part in parts]
+    assert min(sizes) >= 1
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_each_series_is_predicted_once_and_by_no_model_that_saw_it(tmp_path):
+    wanted = ["experiment=stack", "dataset=simulated", "dataset.subjects=[1,2]"]
+    flow = Flow(make_config(tmp_path, *wanted))
+    found = [RawSeries(s, r, RawFile(tmp_path), None) for s in (1, 2) for r in range(1, 11)]
+    assert flow.members
+    for member in flow.members:
+        jobs = member.jobs(found, final=False) + member.fold_jobs(found)
+        predicted = sorted(key for job in jobs for key in job.predict)
+        assert predicted == [(s, r) for s in (1, 2) for r in range(1, 9)]
+        for job in jobs:
+            assert not set(job.fit) & set(job.predict)
+            assert {series for _, series in job.fit} <= set(range(1, 7))
+        final = member.jobs(found, final=True)
+        assert {series for job in final for _, series in job.predict} == {9, 10}
+    second = flow.jobs(found, final=False)[0]
+    assert {series for _, series in second.fit} == set(range(1, 7))
+    assert {series for _, series in second.predict} == {7, 8}
+
+
+def test_a_series_labels_do_not_reach_its_own_features(tmp_path):
+    """Change the labels of one series: its members' logits stay, those of the others move."""
+    config = make_config(tmp_path, *STACK, "stage=filter")
+    quiet = lambda line: None  # noqa: E731
+    run(config, say=quiet)
+    flow = Flow(config)
+
+    def logits():
+        return {
+            series: np.load(flow.feature_folder.path / f"subj1_series{series}_features.npy")
+            for series in (1, 2, 3)
+        }
+
+    before = logits()
+    file = flow.members[0].feature_folder.path / "subj1_series1_labels.npy"
+    labels = np.load(file)
+    flow.members[0].filter = lambda found: None  # which would put the right labels back
+    np.save(file, labels[::-1])
+    found = flow.found()
+    flow.stack([raw for raw in found if raw.series != 4], found)
+    after = logits()
+    np.testing.assert_array_equal(after[1], before[1])
+    assert not np.array_equal(after[2], before[2])
+    assert not np.array_equal(after[3], before[3])
+
+
+def test_members_logits_are_put_side_by_side_as_of_their_time(tmp_path):
+    np.save(tmp_path / "signal.npy", np.zeros((95, 3)))
+    events = (np.arange(95)[:, None] == [40, 80]).astype(np.uint8)
+    np.save(tmp_path / "events.npy", events)
+    np.save(tmp_path / "a.npy", np.arange(10.0)[:, None])  # rows 0, 10, 20, ...
+    np.save(tmp_path / "b.npy", np.arange(4.0)[:, None])  # rows 0, 25, 50, 75
+    sources = [(tmp_path / "a.npy", 10), (tmp_path / "b.npy", 25)]
+    combine_series(
+        tmp_path, lambda *_: None, 1, 2, sources, 40, tmp_path / "signal.npy",
+        tmp_path / "events.npy",
+    )  # fmt: skip
+    made = FeatureSeries.load(tmp_path, 1, 2)
+    np.testing.assert_array_equal(made.features, [[0, 0], [4, 1], [8, 3]])
+    np.testing.assert_array_equal(made.labels, [[0, 0], [1, 0], [0, 1]])
+    assert made.moments.count == 3
+    assert (tmp_path / f"{series_name(1, 2)}_moments.npz").exists()
+
+
+def test_members_share_the_data_and_add_their_seed(tmp_path):
+    more = ["stack.members=[lstm,'lstm seed=2']", "seed=3", "workers=1"]
+    config = make_config(tmp_path, *STACK, *more)
+    first, second = member_configs(config)
+    assert (first.seed, second.seed) == (3, 5)
+    assert first.dataset == config.dataset
+    assert first.model.hidden == 6  # of stack.overrides
+    assert first.data_dir == config.data_dir
+    assert first.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stack.members=[lsmt]", "stack.members: 'lsmt'.*lsmt"),
+        ("stack.members=['lstm modl.hidden=3']", "stack.members: 'lstm modl.hidden=3'.*modl"),
+        ("stack.members=['lstm model.layers=0']", "stack.members: .*model.layers=0"),
+        ("stack.members=[stack]", "stack.members: 'stack': it is a stack itself"),
+        ("stack.folds=1", "stack.folds=1: must be 2"),
+        ("stack.folds=3", "stack.folds=3: only 2 series"),
+        ("stack.every=0", "stack.every=0"),
+        ("stack.members=['']", "stack.members.*must be a recipe"),
+    ],
+)
+def test_mistakes_name_the_member(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
+        Flow(make_config(tmp_path, *STACK, override))

@@ -6,7 +6,8 @@ import mlflow
 import pytest
 
 from pipeline.bench import methods
-from pipeline.config import CONF, ConfigError
+from pipeline.config import CONF
+from pipeline.errors import ConfigError
 from tests.conftest import SMALL_RECIPE
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+import pandas as pd
 
-from pipeline.bench.leak import changed_job, rhythm, shifted, shuffled, since_start
+from pipeline.bench import leak
+from pipeline.bench.leak import changed_raw, rhythm, shifted, shuffled, since_start
+from pipeline.ingest import find_series
 from pipeline.training import Job
+from tests.conftest import SMALL_RECIPE
 
 RATE = 50.0
 
@@ -52,19 +55,29 @@ def test_a_steady_rhythm_explains_shifted_labels(tmp_path):
     assert rhythm([job], RATE) > 0.95
 
 
-def test_a_changed_job_leaves_the_features_as_they_are(tmp_path):
-    old, new = tmp_path / "old", tmp_path / "new"
-    old.mkdir(), new.mkdir()
-    for series in (1, 2):
-        name = f"subj1_series{series}"
-        np.save(old / f"{name}_features.npy", np.full((3000, 2), series))
-        np.savez(old / f"{name}_moments.npz", rows=1)
-        np.save(old / f"{name}_labels.npy", labels())
-    job = Job("subj1", ((1, 1),), ((1, 2),), (), old, ("one", "two"))
-    again = changed_job(job, new, "shuffled", RATE)
-    assert again.folder == new
-    assert np.load(new / "subj1_series2_features.npy")[0, 0] == 2
-    np.testing.assert_array_equal(np.load(old / "subj1_series1_labels.npy"), labels())
-    assert not np.array_equal(np.load(new / "subj1_series1_labels.npy"), labels())
-    with pytest.raises(KeyError):
-        changed_job(job, tmp_path, "unknown", RATE)
+def test_changed_raw_files_differ_in_their_events_alone(kaggle_files, tmp_path):
+    found = find_series(kaggle_files, [1], [1, 2], [3])
+    changed_raw(found, "shifted", 500.0, tmp_path)
+    again = find_series(tmp_path, [1], [1, 2], [3])
+    assert [raw.name for raw in again] == [raw.name for raw in found]
+    for old, new in zip(found, again, strict=True):
+        assert new.data.path.read_bytes() == old.data.path.read_bytes()
+    old, new = (pd.read_csv(raw[0].events.path) for raw in (found, again))
+    assert (old["id"] == new["id"]).all()
+    assert list(old) == list(new)
+    np.testing.assert_array_equal(new.iloc[2500:, 1:], old.iloc[:-2500, 1:])
+
+
+def test_the_whole_command_on_small_recordings(recipes_folder, tmp_path, monkeypatch):
+    document = tmp_path / "benchmark.md"
+    document.write_text("<!-- leak:begin -->\n<!-- leak:end -->\n")
+    monkeypatch.setattr(leak, "DOC", document)
+    leak.main(
+        [
+            "presets=fbl_lda", *SMALL_RECIPE, f"data_dir={recipes_folder / 'data'}",
+            f"output_dir={recipes_folder / 'outputs'}",
+        ]
+    )  # fmt: skip
+    text = document.read_text()
+    assert "| fbl_lda | 0." in text
+    assert "| the time since the last HandStart, known exactly | - | 0." in text

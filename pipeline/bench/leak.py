@@ -14,30 +14,28 @@ shifted
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipeline import config as configuration
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import DATA, DOC, SPLIT, chosen_presets
-from pipeline.config import ConfigError
+from pipeline.bench.methods import DATA, DOC, PRESETS, SPLIT, chosen_presets
+from pipeline.errors import PipelineError
+from pipeline.ingest import RawSeries
 from pipeline.recording import label_runs, series_name
 from pipeline.scoring import score
+from pipeline.stage import write_whole
 from pipeline.stages import Flow, run
 from pipeline.training import Job
 
 Labels = NDArray[np.uint8]
 SHIFT_SECONDS = 5.0
-FAST = ("fbl_lda", "fbl_lr", "fbl_delay_lr", "lstm")
 
 
 def shuffled(labels: Labels, rate: float, random: np.random.Generator) -> Labels:
@@ -63,33 +61,19 @@ CHANGES: dict[str, Callable[[Labels, float, np.random.Generator], Labels]] = {
 }  # fmt: skip
 
 
-def changed_job(job: Job, folder: Path, change: str, rate: float) -> Job:
-    """Give a job the same features and moments, and changed labels, in a folder of its own."""
-    for subject, series in (*job.fit, *job.predict):
-        name = series_name(subject, series)
-        for kind in ("features.npy", "moments.npz"):
-            os.symlink(job.folder / f"{name}_{kind}", folder / f"{name}_{kind}")
-        random = np.random.default_rng([subject, series])
-        labels = np.load(job.folder / f"{name}_labels.npy")
-        np.save(folder / f"{name}_labels.npy", CHANGES[change](labels, rate, random))
-    return replace(job, folder=folder)
-
-
-def _train(flow: Flow, job: Job, change: str) -> tuple[NDArray, Labels]:
-    """Train one job on changed labels; give its held-out logits and those labels."""
-    rate = flow.about.rate / flow.every
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as folder:
-        job = changed_job(job, Path(folder), change, rate)
-
-        def quiet(progress: float, news: dict) -> None:
-            pass
-
-        work, arguments = flow.work(job, 1)
-        work(Path(scratch), quiet, *arguments)
-        names = [series_name(*key) for key in job.held_out]
-        logits = [np.load(Path(scratch) / f"{name}_logits.npy") for name in names]
-        labels = [np.load(Path(folder) / f"{name}_labels.npy") for name in names]
-    return np.concatenate(logits), np.concatenate(labels)
+def changed_raw(found: list[RawSeries], change: str, rate: float, folder: Path) -> None:
+    """Write a folder of raw files: the same samples, and changed events."""
+    for raw in found:
+        half = folder / ("train" if raw.events else "test")
+        half.mkdir(parents=True, exist_ok=True)
+        data = half / raw.data.path.name
+        if not data.exists():
+            data.symlink_to(raw.data.path.resolve())
+        if raw.events and not (half / raw.events.path.name).exists():
+            events = pd.read_csv(raw.events.path, index_col=0)
+            random = np.random.default_rng([raw.subject, raw.series])
+            events[:] = CHANGES[change](events.to_numpy(np.uint8), rate, random)
+            write_whole(half / raw.events.path.name, events.to_csv)
 
 
 def since_start(labels: Labels, rate: float) -> NDArray[np.int_]:
@@ -121,29 +105,41 @@ def rhythm(jobs: list[Job], rate: float) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Train the presets on changed labels, print the table and write it.
+    """Run the presets on changed labels, print the table and write it.
 
     Parameters
     ----------
     arguments : list of str
         As of `pipeline.bench.methods`.
     """
-    presets, overrides = chosen_presets(arguments, FAST)
-    lines = ["| preset | shuffled | shifted by 5 s |", "|---|--:|--:|"]
-    for preset in presets:
-        wanted = [f"experiment={preset}", *DATA, *SPLIT, *overrides, "stage=filter"]
-        flow = Flow(configuration.compose([*wanted, "tracking.enabled=false"]))
-        run(flow.config, say=lambda line: None)
-        jobs = flow.jobs(flow.found(), final=False)
-        aucs = []
-        for change in CHANGES:
-            work = (delayed(_train)(flow, job, change) for job in jobs)
-            made = Parallel(n_jobs=flow.workers, return_as="generator")(work)
-            parts = list(tqdm(made, total=len(jobs), desc=f"{preset}, {change}", leave=False))
-            logits, labels = (np.concatenate(side) for side in zip(*parts, strict=True))
-            aucs.append(score(labels, logits, flow.about.events).mean or np.nan)
-        lines.append(f"| {preset} | {aucs[0]:.4f} | {aucs[1]:.4f} |")
-    explained = rhythm(jobs, flow.about.rate / flow.every)
+    presets, overrides = chosen_presets(arguments, PRESETS)
+    overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]
+    flow = Flow(configuration.compose([*overrides, "experiment=fbl_lda", "stage=filter"]))
+    run(flow.config)
+    found, data = flow.found(), flow.config.dataset
+    kaggle = configuration.compose(["dataset=kaggle"]).dataset
+    aucs: dict[str, list[float]] = {preset: [] for preset in presets}
+    for change in CHANGES:
+        folder = flow.derived / f"leak-{flow.simulate_folder.key}" / change
+        changed_raw(found, change, flow.about.rate, folder)
+        for preset in presets:
+            config = configuration.compose([f"experiment={preset}", *overrides])
+            splits = {
+                key: getattr(data, key) for key in ("train_series", "valid_series", "test_series")
+            }
+            config.dataset = replace(
+                kaggle, name=f"{data.name}-{change}", raw=str(folder),
+                subjects=sorted({raw.subject for raw in found}), **splits,
+            )  # fmt: skip
+            print(f"\n{preset}, {change}")
+            auc = run(config).auc
+            assert auc is not None
+            aucs[preset].append(float(auc.loc["pooled", "mean"]))
+    names = " | ".join(CHANGES)
+    lines = [f"| preset | {names} by {SHIFT_SECONDS:g} s |", "|---" + "|--:" * len(CHANGES) + "|"]
+    for preset, values in aucs.items():
+        lines.append(f"| {preset} | " + " | ".join(f"{value:.4f}" for value in values) + " |")
+    explained = rhythm(flow.jobs(found, final=False), flow.about.rate / flow.every)
     lines.append(f"| the time since the last HandStart, known exactly | - | {explained:.4f} |")
     text = "\n".join(lines) + f"\n\n{machine(flow.cores)}; the same recordings and split.\n"
     print(text)
@@ -153,5 +149,5 @@ def main(arguments: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except ConfigError as error:
+    except PipelineError as error:
         sys.exit(f"error: {error}")

@@ -21,7 +21,7 @@ import pandas as pd
 from pipeline import config as configuration
 from pipeline import scoring
 from pipeline.bench.document import machine, write_between
-from pipeline.config import ConfigError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.recording import series_name
 from pipeline.report import cost_picture
 from pipeline.stage import write_whole
@@ -154,5 +154,5 @@ def _draw(path: Path, points: dict[str, tuple[float, float]]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except ConfigError as error:
+    except PipelineError as error:
         sys.exit(f"error: {error}")

@@ -74,6 +74,8 @@ class Filter:
     order: int = MISSING
     power_bands_hz: list[list[float]] = MISSING
     power_smoothing_hz: float = MISSING
+    covariance_bands_hz: list[list[float]] = MISSING
+    covariance_smoothing_hz: float = MISSING
     decimate: int = MISSING
     subsample: int = MISSING
     start: FilterStart = MISSING
@@ -300,16 +302,19 @@ def check(config: Config) -> None:
 
     demand(bank.subsample >= 1, "filter.subsample", "must be 1 or more")
     nyquist = data.rate / bank.subsample / 2
-    demand(len(bank.lowpass_hz) + len(bank.power_bands_hz) > 0, "filter.lowpass_hz",
-           "must not be empty while filter.power_bands_hz is")  # fmt: skip
+    bands = [*bank.power_bands_hz, *bank.covariance_bands_hz]
+    demand(len(bank.lowpass_hz) + len(bands) > 0, "filter.lowpass_hz",
+           "must not be empty while there are no bands either")  # fmt: skip
     demand(all(0 < f < nyquist for f in bank.lowpass_hz), "filter.lowpass_hz",
            f"must lie between 0 and half of the rate that is filtered, {nyquist:g} Hz")  # fmt: skip
-    demand(
-        all(len(b) == 2 and 0 < b[0] < b[1] < nyquist for b in bank.power_bands_hz),
-        "filter.power_bands_hz", f"must be [low, high] pairs within 0 and {nyquist:g} Hz",
-    )  # fmt: skip
-    demand(0 < bank.power_smoothing_hz < nyquist, "filter.power_smoothing_hz",
-           f"must lie between 0 and {nyquist:g} Hz")  # fmt: skip
+    for key in ("power_bands_hz", "covariance_bands_hz"):
+        demand(
+            all(len(b) == 2 and 0 < b[0] < b[1] < nyquist for b in getattr(bank, key)),
+            f"filter.{key}", f"must be [low, high] pairs within 0 and {nyquist:g} Hz",
+        )  # fmt: skip
+    for key in ("power_smoothing_hz", "covariance_smoothing_hz"):
+        demand(0 < getattr(bank, key) < nyquist, f"filter.{key}",
+               f"must lie between 0 and {nyquist:g} Hz")  # fmt: skip
     demand(bank.order >= 1, "filter.order", "must be 1 or more")
     demand(bank.decimate >= 1, "filter.decimate", "must be 1 or more")
 

@@ -8,6 +8,7 @@ recipes do start at zero, and can be followed in it.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,9 @@ from pipeline.recording import Description, Recording, series_name
 # Power is floored at one squared unit of the signal before its logarithm is taken: far below any
 # electrode's noise, and it keeps the first samples, whose power is 0, finite.
 POWER_FLOOR = 1.0
+# And covariances at this share of the channels' mean power, in every direction: a montage that was
+# re-referenced has none in one of them.
+COVARIANCE_FLOOR = 0.01
 
 # Added to each eigenvalue when features are whitened: neighbouring low-passes are nearly the same,
 # and without it the directions in which they differ by rounding alone would be blown up.
@@ -112,14 +116,18 @@ class BankState:
     lowpass: list[np.ndarray]
     band: list[np.ndarray]
     smooth: list[np.ndarray]
+    covariance_band: list[np.ndarray]
+    covariance: list[list[np.ndarray]]
 
 
 class FilterBank:
-    """Low-passes of every channel, and the logarithm of its power in bands.
+    """Low-passes of every channel, the logarithm of its power, and covariances, in bands.
 
     The low-passes are the "FBL" features of the competition's first place: Butterworth low-passes,
     order 5, whose slow ones carry the movement-related potentials. The log power follows mu and
-    beta desynchronisation: band-pass, square, low-pass, logarithm.
+    beta desynchronisation: band-pass, square, low-pass, logarithm. The channels' covariances are
+    followed likewise, smoothed exponentially, and turned into features by the matrix logarithm (the
+    log-Euclidean tangent space at the identity; Arsigny et al. 2006, Barachant et al. 2013).
 
     Parameters
     ----------
@@ -138,6 +146,10 @@ class FilterBank:
     subsample : int
         Before anything else, keep the rows 0, ``subsample``, ... of the signal only, without an
         anti-alias filter; the filters are designed for the rate that is left.
+    covariance_bands_hz : sequence of (float, float)
+        Edges of each band whose covariance is followed (order 3).
+    covariance_smoothing_hz : float
+        Cut-off of the low-pass over the products (order 1, so that a covariance stays one).
     start : str
         ``first``: the filters start as if the first sample had always been there; ``zero``: as if
         there had been nothing.
@@ -152,6 +164,8 @@ class FilterBank:
         power_smoothing_hz: float,
         decimate: int,
         subsample: int = 1,
+        covariance_bands_hz: Sequence[Sequence[float]] = (),
+        covariance_smoothing_hz: float = 0.5,
         start: str = "first",
     ) -> None:
         self.decimate, self.subsample, self.from_first = decimate, subsample, start == "first"
@@ -160,6 +174,10 @@ class FilterBank:
         self.band = [CausalFilter(design(rate, low, high, 3)) for low, high in power_bands_hz]
         smoothing = design(rate, None, power_smoothing_hz, 2)
         self.smooth = [CausalFilter(smoothing) for _ in self.band]
+        self.covariance_band = [
+            CausalFilter(design(rate, low, high, 3)) for low, high in covariance_bands_hz
+        ]
+        self.covariance_smooth = CausalFilter(design(rate, None, covariance_smoothing_hz, 1))
 
     @property
     def every(self) -> int:
@@ -168,7 +186,9 @@ class FilterBank:
 
     def n_features(self, n_channels: int) -> int:
         """Count the features of so many channels."""
-        return n_channels * (len(self.lowpass) + len(self.band))
+        pairs = n_channels * (n_channels + 1) // 2
+        single = len(self.lowpass) + len(self.band)
+        return n_channels * single + pairs * len(self.covariance_band)
 
     def start(self, first: np.ndarray) -> BankState:
         """Start every filter, from the first sample, shape (C,), or from zero."""
@@ -179,6 +199,11 @@ class FilterBank:
             [f.start(first) for f in self.lowpass],
             [f.start(first) for f in self.band],
             [f.start(rest) for f in self.smooth],
+            [f.start(first) for f in self.covariance_band],
+            [
+                [self.covariance_smooth.start(rest[i:]) for i in range(len(rest))]
+                for _ in self.covariance_band
+            ],
         )
 
     def transform(
@@ -213,7 +238,7 @@ class FilterBank:
         features = np.empty((kept, self.n_features(channels)), dtype=np.float32)
         if not chunk.shape[1]:
             return features, replace(state, rows=state.rows + rows)
-        after = BankState(state.rows + rows, [], [], [])
+        after = BankState(state.rows + rows, [], [], [], [], [])
         column = 0
         for lowpass, past in zip(self.lowpass, state.lowpass, strict=True):
             slow, past = lowpass(chunk, past)
@@ -230,7 +255,34 @@ class FilterBank:
             kept_power = np.maximum(power[:, skip :: self.decimate], 0.0)
             features[:, column : column + channels] = np.log(kept_power + POWER_FLOOR).T
             column += channels
+        for band, past, past_products in zip(
+            self.covariance_band, state.covariance_band, state.covariance, strict=True
+        ):
+            inside, past = band(chunk, past)
+            after.covariance_band.append(past)
+            after.covariance.append([])
+            covariance = np.empty((kept, channels, channels))
+            for i in range(channels):  # a row of the matrix at a time, to bound the memory
+                products, remembered = self.covariance_smooth(
+                    inside[i:] * inside[i], past_products[i]
+                )
+                after.covariance[-1].append(remembered)
+                covariance[:, i, i:] = covariance[:, i:, i] = products[:, skip :: self.decimate].T
+            tangent = _log_covariance(covariance)
+            features[:, column : column + tangent.shape[1]] = tangent
+            column += tangent.shape[1]
         return features, after
+
+
+def _log_covariance(covariance: np.ndarray) -> np.ndarray:
+    """Map covariances, (n, C, C), to the tangent space at the identity, (n, C (C + 1) / 2)."""
+    from pyriemann.geometry.base import logm  # here, because it takes a second to import
+    from pyriemann.geometry.tangentspace import upper
+
+    channels = covariance.shape[-1]
+    power = np.trace(covariance, axis1=1, axis2=2) / channels
+    floor = COVARIANCE_FLOOR * power + POWER_FLOOR
+    return upper(logm(covariance + floor[:, None, None] * np.eye(channels)))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal as sp
+from scipy.linalg import expm
 
 from pipeline.filtering import CausalFilter, FilterBank, Moments, design
 
@@ -49,6 +50,22 @@ def test_log_power_follows_the_band():
     features, _ = bank.transform(np.stack([inside, outside], axis=1))
     assert features[-1, 0] == pytest.approx(np.log(800), abs=0.15)
     assert features[-1, 1] < np.log(8)
+
+
+def test_covariances_are_followed_into_the_tangent_space(rng):
+    """Two channels, the second in part a copy of the first: the logarithm, undone, says so."""
+    x = rng.normal(0, 50, (10_000, 1)) * [1.0, 0.5] + rng.normal(0, 20, (10_000, 2))
+    bank = FilterBank(
+        RATE, [], 5, [], 2.0, 50, covariance_bands_hz=[[8.0, 30.0]], covariance_smoothing_hz=0.05
+    )
+    features, _ = bank.transform(x)
+    assert features.shape == (200, bank.n_features(2)) == (200, 3)
+    assert np.isfinite(features).all()
+    a, b, c = features[-1]
+    found = expm(np.array([[a, b / np.sqrt(2)], [b / np.sqrt(2), c]]))
+    inside, _ = bank.covariance_band[0](x.T, bank.covariance_band[0].start(x[0]))
+    expected = np.cov(inside[:, 5000:], bias=True)
+    np.testing.assert_allclose(found, expected, rtol=0.15, atol=0.05 * expected[0, 0])
 
 
 def test_features_are_ordered_filter_by_filter(rng):

@@ -135,6 +135,7 @@ class Train:
     scope: Scope = MISSING
     scaler: Scaler = MISSING
     whiten: bool = MISSING
+    prior_bias: bool = MISSING
     epochs: int = MISSING
     validate_every: int = MISSING
     select: Select = MISSING

@@ -105,6 +105,8 @@ class CausalFilter:
         signal : ndarray, shape (C, n)
         state : ndarray, shape (n_sections, C, 2)
         """
+        if not signal.shape[-1]:
+            return signal, state  # which scipy refuses
         return sosfilt(self.sos, signal, axis=-1, zi=state)
 
 
@@ -177,7 +179,10 @@ class FilterBank:
         self.covariance_band = [
             CausalFilter(design(rate, low, high, 3)) for low, high in covariance_bands_hz
         ]
-        self.covariance_smooth = CausalFilter(design(rate, None, covariance_smoothing_hz, 1))
+        # Products are taken of every few rows only: what is smoothed after needs no more of them.
+        self.thin = max(step for step in (1, 2, 3, 4, 5) if decimate % step == 0)
+        thinned = rate / self.thin
+        self.covariance_smooth = CausalFilter(design(thinned, None, covariance_smoothing_hz, 1))
 
     @property
     def every(self) -> int:
@@ -261,13 +266,17 @@ class FilterBank:
             inside, past = band(chunk, past)
             after.covariance_band.append(past)
             after.covariance.append([])
+            thinned = inside[:, -seen % self.thin :: self.thin]
+            step = self.decimate // self.thin
+            ready = (-seen // self.thin) % step
             covariance = np.empty((kept, channels, channels))
             for i in range(channels):  # a row of the matrix at a time, to bound the memory
                 products, remembered = self.covariance_smooth(
-                    inside[i:] * inside[i], past_products[i]
+                    thinned[i:] * thinned[i], past_products[i]
                 )
                 after.covariance[-1].append(remembered)
-                covariance[:, i, i:] = covariance[:, i:, i] = products[:, skip :: self.decimate].T
+                kept_products = products[:, ready::step]
+                covariance[:, i, i:] = covariance[:, i:, i] = kept_products.T
             tangent = _log_covariance(covariance)
             features[:, column : column + tangent.shape[1]] = tangent
             column += tangent.shape[1]

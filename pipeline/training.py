@@ -267,6 +267,8 @@ def train_job(
     detector = Detector(
         network, network_options, _scalers(job, fitted, options), options.window["stride"]
     )
+    if options.train["prior_bias"]:
+        _start_at_base_rates(network, fitted)
     epochs = float(options.train["epochs"])
     if job.history is not None:
         twin = pd.read_csv(job.history)
@@ -284,6 +286,17 @@ def train_job(
     for series in (*held_out, *test):
         logits = detector.predict(series.features, series.subject)
         np.save(scratch / f"{series_name(series.subject, series.series)}_logits.npy", logits)
+
+
+def _start_at_base_rates(network: Network, fitted: list[FeatureSeries]) -> None:
+    """Set the output's bias to the events' log-odds, so that no update is spent on learning them.
+
+    With events as rare as these, that is worth more than any later tuning of the second level.
+    """
+    labels = np.concatenate([np.asarray(series.labels) for series in fitted])
+    odds = (labels.sum(axis=0) + 0.5) / (len(labels) - labels.sum(axis=0) + 0.5)
+    with torch.no_grad():
+        network.output.bias.copy_(torch.from_numpy(np.log(odds)))
 
 
 def _scalers(

@@ -86,6 +86,19 @@ def measure(overrides: list[str]) -> float:
     return peak
 
 
+def fit_seconds(flow: Flow) -> float:
+    """Add up what the fits took, by their own records: also those of an earlier command."""
+    found, seconds = flow.found(), 0.0
+    for level in (flow, *flow.members):
+        jobs = level.jobs(found, final=False)
+        if level is not flow:
+            jobs += level.fold_jobs(found)
+        for job in jobs:
+            record = (level.train_folder.path / f"{job.name}.json").read_text()
+            seconds += json.loads(record)["seconds"]
+    return seconds
+
+
 def rows_a_second(flow: Flow) -> float:
     """Time the first model on the first held-out series: raw rows that it predicts in a second."""
     job = flow.jobs(flow.found(), final=False)[0]
@@ -115,9 +128,7 @@ def main(arguments: list[str]) -> None:
         config = configuration.compose(wanted)
         flow = Flow(config)
         auc = pd.read_csv(flow.results_folder.path / flow.file("auc", "csv"), index_col=0)
-        # from the stage's own records: a preset that was fitted earlier shows what it took then
-        records = flow.train_folder.path.glob("*_validate.json")
-        minutes = sum(json.loads(file.read_text())["seconds"] for file in records) / 60
+        minutes = fit_seconds(flow) / 60
         aucs[preset] = auc.loc["pooled"]
         own, speed = float(auc.loc["subject_mean", "mean"]), rows_a_second(flow)
         costs[preset] = own, minutes, speed, peak

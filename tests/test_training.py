@@ -27,7 +27,8 @@ MODEL = {
     "input_dropout": 0.1, "forget_bias": None, "init_range": None,
 }  # fmt: skip
 TRAIN = {
-    "scope": "subject", "scaler": "subject", "whiten": True, "epochs": 6, "validate_every": 0,
+    "scope": "subject", "scaler": "subject", "whiten": True, "prior_bias": True, "epochs": 6,
+    "validate_every": 0,
     "select": "auc", "patience": 6, "refit": True, "optimiser": "adamw", "smoothing": 0.95,
     "learning_rate": 0.02, "schedule": "onecycle", "decay": 0.97, "decay_after": 2.0,
     "decays_per_epoch": 2, "weight_decay": 0.0, "clip": 1.0, "clip_value": 0.0,
@@ -92,6 +93,16 @@ def test_it_learns_what_the_past_tells(features, tmp_path):
     kept = Detector.load(tmp_path / "subj1_validate_model.pt")
     x = np.load(features / "subj1_series3_features.npy")
     np.testing.assert_array_equal(kept.predict(x, 1), logits)
+
+
+def test_the_output_starts_at_the_base_rates_and_the_last_weights_can_be_kept(features, tmp_path):
+    job, options = make(features, epochs=3, learning_rate=1e-9, select="last", schedule="constant")
+    train_job(tmp_path, silent, job, options, "cpu", 1)
+    labels = np.concatenate([np.load(features / f"subj1_series{s}_labels.npy") for s in (1, 2)])
+    bias = weights(tmp_path)["output.bias"].numpy()
+    np.testing.assert_allclose(1 / (1 + np.exp(-bias)), labels.mean(axis=0), rtol=0.02)
+    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
+    assert history["best"].tolist() == [False, False, True]
 
 
 def test_every_row_is_learned_from_once_an_epoch(features, tmp_path, monkeypatch):

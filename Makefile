@@ -13,7 +13,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe calibrate lock clean
+.PHONY: help train submit check data ui test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -80,6 +80,9 @@ bench-train: $(INSTALLED)  ## the training loop's speed against a bare one; writ
 
 bench-recipe: $(INSTALLED)  ## what each correction of the 2015 recipe is worth; writes docs/recipe-2015.md
 	$(RUN) -m pipeline.bench.recipe $(ARGS)
+
+bench-windows: $(INSTALLED)  ## the network against LDA on real event windows (FILE=...); writes docs/recipes.md
+	@$(RUN) -m pipeline.bench.event_windows '$(FILE)' $(ARGS)
 
 calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes docs/simulator.md
 	$(RUN) -m pipeline.bench.calibrate $(ARGS)

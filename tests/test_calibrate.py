@@ -18,9 +18,10 @@ from pipeline.bench.calibrate import (
     trial_figures,
     window_figures,
 )
+from pipeline.bench.event_windows import load_windows
 from pipeline.bench.methods import PRESETS
 from pipeline.config import PROJECT
-from pipeline.simulate import EVENTS, SimulationConfig, simulate_series, simulate_trials
+from pipeline.simulate import SimulationConfig, simulate_series, simulate_trials
 
 REAL_WINDOWS = PROJECT.parent / "shared" / "data" / "gal_windows"
 
@@ -38,24 +39,7 @@ def test_the_real_figures_are_what_these_functions_compute_from_the_real_windows
     files = sorted(REAL_WINDOWS.glob("*.npz"))
     if not files:
         pytest.skip(f"the real event windows are not there: {REAL_WINDOWS}")
-    stored, parts = np.load(files[0]), []
-    for subject in range(1, 13):
-        for series in range(1, 7):
-            name = f"s{subject}_r{series}"
-            frame, eeg = stored[f"{name}_frame"], stored[f"{name}_eeg"]
-            for number, event in enumerate(EVENTS):
-                starts = np.array(stored[f"{name}_{event}_start"])
-                at = np.searchsorted(frame, starts)
-                whole = at + 149 < len(frame)
-                at, starts = at[whole], starts[whole]
-                whole = (frame[at] == starts) & (frame[at + 149] == starts + 149)
-                at, starts = at[whole], starts[whole]
-                cut = eeg[at[:, None] + np.arange(150)].astype(np.float32)
-                same = np.full_like(starts, 1)
-                parts.append(
-                    Windows(cut, same * subject, same * series, same * number, starts, 500.0)
-                )
-    figures = window_figures(Windows.joined(parts))
+    figures = window_figures(load_windows(files[0]))
     checked = {name: value for name, value in figures.items() if name in REAL}
     assert len(checked) > 40
     for name, value in checked.items():

@@ -1,0 +1,211 @@
+"""The first-level network against a discriminant, on event windows of real recordings.
+
+``python -m pipeline.bench.event_windows FILE [overrides]`` reads 300 ms around every event of
+series 1-6 of WAY-EEG-GAL (Luciw et al. 2014), learns from series 1-4 of each subject to tell five
+events apart, and is right so often on series 5-6; the table goes into ``docs/recipes.md``. FILE is
+a NumPy archive with ``s<subject>_r<series>_frame`` (the rows that are there), ``..._eeg`` (their
+samples, in the units of Kaggle's files) and ``..._<event>_start`` (each event's first row). It is
+not part of this project.
+
+network
+    The default recipe's: filter bank, scaler, whitening, LSTM; each window from an empty state, at
+    50 Hz, its last row's logits compared.
+LDA
+    On the means of the window's three thirds, 96 values, standardised.
+
+BothStartLoadPhase is left out, because it often coincides with FirstDigitTouch.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, cpu_count, delayed
+from numpy.typing import NDArray
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from pipeline import config as configuration
+from pipeline.bench.calibrate import Windows
+from pipeline.bench.document import machine, write_between
+from pipeline.config import Config, plain
+from pipeline.detector import Detector, Network
+from pipeline.errors import PipelineError
+from pipeline.filtering import FeatureSeries, FilterBank, Moments
+from pipeline.simulate import EVENTS
+from pipeline.training import Checkpoint, Fitting, Options
+
+DOC = configuration.PROJECT / "docs" / "recipes.md"
+TRAINING, HELD_OUT = (1, 2, 3, 4), (5, 6)
+RESAMPLES = 2000
+# Each window is a series of its own, in one piece.
+WINDOW = (
+    "window=carried", "window.length=15", "window.stride=1", "window.streams=1",
+    "window.burn_in=0", "window.batch=16", "train.epochs=12",
+)  # fmt: skip
+
+
+def load_windows(path: Path) -> Windows:
+    """Read the windows that are whole.
+
+    Raises
+    ------
+    PipelineError
+        When the file is not there or holds something else.
+    """
+    parts = []
+    try:
+        with np.load(path) as stored:
+            for subject in range(1, 13):
+                for series in range(1, 7):
+                    name = f"s{subject}_r{series}"
+                    frame, eeg = stored[f"{name}_frame"], stored[f"{name}_eeg"]
+                    for number, event in enumerate(EVENTS):
+                        starts = np.array(stored[f"{name}_{event}_start"])
+                        at = np.searchsorted(frame, starts)
+                        inside = at + 149 < len(frame)
+                        at, starts = at[inside], starts[inside]
+                        whole = (frame[at] == starts) & (frame[at + 149] == starts + 149)
+                        at, starts = at[whole], starts[whole]
+                        cut = eeg[at[:, None] + np.arange(150)].astype(np.float32)
+                        same = np.full_like(starts, 1)
+                        where = same * subject, same * series, same * number, starts
+                        parts.append(Windows(cut, *where, rate=500.0))
+    except (OSError, KeyError, ValueError) as error:
+        raise PipelineError(
+            f"{path}: not the archive of event windows that this command reads ({error})"
+        ) from error
+    return Windows.joined(parts)
+
+
+def trials(windows: Windows) -> NDArray[np.int_]:
+    """Say of each window which trial it is of: which HandStart of its series came last."""
+    result = np.zeros(len(windows.event), dtype=int)
+    key = windows.subject * 100 + windows.series
+    for one in np.unique(key):
+        mine = key == one
+        hands = np.sort(windows.start[mine & (windows.event == EVENTS.index("HandStart"))])
+        result[mine] = one * 1000 + np.searchsorted(hands, windows.start[mine], side="right")
+    return result
+
+
+def lda_answers(windows: Windows, train: NDArray, test: NDArray) -> NDArray[np.int_]:
+    """Answer by a discriminant on three means."""
+    n, samples, _ = windows.signal.shape
+    third = samples // 3
+    x = windows.signal[:, : 3 * third].reshape(n, 3, third, -1).mean(2).reshape(n, -1)
+    model = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis())
+    return model.fit(x[train], windows.event[train]).predict(x[test])
+
+
+def network_answers(
+    windows: Windows, train: NDArray, test: NDArray, config: Config
+) -> NDArray[np.int_]:
+    """Answer by the recipe's network, trained as the recipe trains."""
+    torch.set_num_threads(1)
+    torch.manual_seed(config.seed)
+    bank = FilterBank(windows.rate, **{**plain(config.filter), "decimate": 1})
+    every = config.filter.decimate
+    events = np.unique(windows.event[train])
+
+    def series(index: int) -> FeatureSeries:
+        features = bank.transform(windows.signal[index])[0][every - 1 :: every]
+        hot = np.repeat((events == windows.event[index])[None], len(features), axis=0)
+        return FeatureSeries(1, int(index), features, hot.astype(np.uint8), Moments.of(features))
+
+    fitted = [series(int(index)) for index in np.flatnonzero(train)]
+    mean, matrix = Moments.pooled([one.moments for one in fitted]).scaler(config.train.whiten)
+    options = {
+        "n_features": fitted[0].features.shape[1], "n_events": len(events), **plain(config.model)
+    }  # fmt: skip
+    scalers = {1: (torch.from_numpy(mean), torch.from_numpy(matrix))}
+    network = Network(**options)
+    detector = Detector(network, options, scalers, config.window.stride)
+    how = Options(plain(config.window), plain(config.model), plain(config.train), config.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = Checkpoint(Path(scratch) / "checkpoint.pt")
+        names = tuple(str(event) for event in events)
+        epochs = float(config.train.epochs)
+        Fitting(
+            detector, fitted, [], names, how, epochs, checkpoint, lambda progress, news: None
+        ).run()
+    last = [detector.predict(series(int(i)).features, 1)[-1] for i in np.flatnonzero(test)]
+    return events[np.argmax(last, axis=1)]
+
+
+def answers(windows: Windows, subject: int, config: Config) -> tuple[NDArray, NDArray, NDArray]:
+    """Tell of one subject's held-out windows who was right, and which trial each is of.
+
+    Returns
+    -------
+    network, lda : ndarray of bool
+    trial : ndarray of int
+    """
+    used = (windows.subject == subject) & (windows.event != EVENTS.index("BothStartLoadPhase"))
+    train, test = used & np.isin(windows.series, TRAINING), used & np.isin(windows.series, HELD_OUT)
+    right = [
+        answer == windows.event[test]
+        for answer in (
+            network_answers(windows, train, test, config), lda_answers(windows, train, test)
+        )
+    ]  # fmt: skip
+    return right[0], right[1], trials(windows)[test]
+
+
+def interval(right: NDArray[np.float64], trial: NDArray[np.int_]) -> tuple[float, float, float]:
+    """Give the mean and its 95 % interval, by drawing trials anew (bootstrap)."""
+    _, place = np.unique(trial, return_inverse=True)
+    total, count = np.bincount(place, right), np.bincount(place)
+    random = np.random.default_rng(0)
+    drawn = random.integers(0, len(count), (RESAMPLES, len(count)))
+    means = total[drawn].sum(1) / count[drawn].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(right.mean()), float(low), float(high)
+
+
+def main(arguments: list[str]) -> None:
+    """Compare, print the table and write it.
+
+    Parameters
+    ----------
+    arguments : list of str
+        The file, then keys as on the pipeline's command line.
+    """
+    if not arguments or "=" in arguments[0]:
+        raise PipelineError("name the archive of event windows: make bench-windows FILE=...")
+    windows = load_windows(Path(arguments[0]))
+    config = configuration.compose(["experiment=lstm", *WINDOW, *arguments[1:]])
+    subjects = windows.subjects
+    work = (delayed(answers)(windows, subject, config) for subject in subjects)
+    made = Parallel(n_jobs=config.workers or -1, return_as="generator")(work)
+    parts = list(tqdm(made, total=len(subjects), desc="subjects", unit="subject"))
+    network, lda, trial = (np.concatenate(side) for side in zip(*parts, strict=True))
+    rows = {"network": network, "LDA": lda, "network - LDA": network.astype(float) - lda}
+    own = {
+        "network": [n.mean() for n, _, _ in parts], "LDA": [right.mean() for _, right, _ in parts]
+    }  # fmt: skip
+    own["network - LDA"] = [a - b for a, b in zip(own["network"], own["LDA"], strict=True)]
+    lines = ["| | right | 95 % over trials | subjects, least to most |", "|---|--:|--:|--:|"]
+    for name, right in rows.items():
+        mean, low, high = interval(right.astype(float), trial)
+        spread = f"{min(own[name]):.3f} to {max(own[name]):.3f}"
+        lines.append(f"| {name} | {mean:.4f} | {low:.4f} to {high:.4f} | {spread} |")
+    text = "\n".join(lines) + (
+        f"\n\n{machine(cpu_count())}; {len(lda):,} held-out windows of {len(subjects)} "
+        f"subjects, seed {config.seed}.\n"
+    )
+    print(text)
+    write_between(DOC, "windows", text)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except PipelineError as error:
+        sys.exit(f"error: {error}")

@@ -30,6 +30,7 @@ from pipeline import (
     submission,
     taps,
     training,
+    uncertainty,
     windowed,
     windows,
 )
@@ -207,7 +208,7 @@ class Flow:
     def results_folder(self) -> Folder:
         """Tables, pictures and the submission: what people look at."""
         options = [self.config.recipe, list(self.config.dataset.subjects)]
-        code = code_digest([report, scoring, submission, detector])
+        code = code_digest([report, scoring, submission, detector, uncertainty])
         parent = config_module.path(self.config.output_dir) / self.config.dataset.name
         return Folder(parent, self.config.recipe, options, code, self.train_folder.key)
 
@@ -545,6 +546,8 @@ def evaluate_work(
     subjects = table.drop(index="pooled")
     # An undefined AUC stays undefined in the mean: it is never averaged away.
     table.loc["subject_mean"] = subjects.mean(skipna=False)
+    interval = uncertainty.auc_interval(list(truth.values()), list(scores.values()))
+    table.loc["pooled_low"], table.loc["pooled_high"] = interval
     table.to_csv(scratch / outputs[0])
     report.roc_picture(
         scratch / outputs[1], all_truth, all_scores, pooled, f"{name}: held-out series, pooled"
@@ -636,6 +639,7 @@ def _go(flow: Flow, stage: Stage, say: Say) -> Result:
     folder = flow.results_folder.path
     say(f"\nAUC on series {list(flow.config.dataset.valid_series)} ({flow.name})\n")
     say(scoring.show(auc) + "\n")
+    say("pooled_low to pooled_high: 95 % over trials\n")
     if stage is Stage.evaluate:
         say(str(folder))
         return Result(folder, None, auc)

@@ -181,7 +181,8 @@ def test_a_to_b_to_a_trains_twice_only(small_config):
 
 def test_one_model_for_all_subjects(small_config):
     result = run(small_config("train.scope=global"), say=lambda line: None)
-    assert list(result.auc.index) == ["pooled", "subj1", "subj2", "subject_mean"]
+    rows = ["pooled", "subj1", "subj2", "subject_mean", "pooled_low", "pooled_high"]
+    assert list(result.auc.index) == rows
 
 
 def test_logits_become_probabilities():

@@ -458,7 +458,7 @@ def method_figures(presets: list[str], overrides: list[str]) -> tuple[Figures, t
         assert auc is not None
         figures[METHODS[preset]] = float(auc.loc["pooled", "mean"])
         if preset == "fbl_lda":
-            own = auc.drop(index=["pooled", "subject_mean"])["mean"]
+            own = auc.loc[auc.index.str.startswith("subj") & (auc.index != "subject_mean"), "mean"]
             spread = float(own.min()), float(own.max())
     return figures, spread
 

@@ -16,6 +16,7 @@ import queue
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -161,6 +162,15 @@ class Summary:
         return f"{self.stage:<9}{len(self.done)} done{kept} in {self.seconds:.1f} s"
 
 
+def contents(files: Sequence[Path]) -> dict[str, str]:
+    """Digest each file, by its name; by its folder's too where two have the same."""
+    names = Counter(file.name for file in files)
+    return {
+        file.name if names[file.name] == 1 else f"{file.parent.name}/{file.name}": content(file)
+        for file in files
+    }
+
+
 def is_fresh(task: Task, inputs: dict[str, str]) -> bool:
     """Tell whether a task's outputs are there, whole, and made from these input contents."""
     try:
@@ -302,7 +312,7 @@ def run(
     begun = time.perf_counter()
     summary, stale = Summary(stage), []
     for task in tasks:
-        inputs = {file.name: content(file) for file in task.inputs}
+        inputs = contents(task.inputs)
         if is_fresh(task, inputs):
             summary.fresh.append(task.name)
         else:

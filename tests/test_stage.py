@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.stage import Folder, Task, run, write_whole
+from pipeline.stage import Folder, Task, contents, run, write_whole
 
 CALLS: list[str] = []
 
@@ -132,3 +132,15 @@ def test_write_whole_leaves_nothing_when_writing_fails(tmp_path):
     with pytest.raises(PipelineError, match=r"out.csv: cannot be written"):
         write_whole(tmp_path / "out.csv", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_two_inputs_of_one_name_are_both_looked_at(tmp_path):
+    files = [tmp_path / folder / "a.npy" for folder in ("one", "two")]
+    for file in (*files, tmp_path / "b.npy"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(file.parent.name)
+    before = contents((*files, tmp_path / "b.npy"))
+    assert sorted(before) == ["b.npy", "one/a.npy", "two/a.npy"]
+    files[0].write_text("changed")
+    after = contents((*files, tmp_path / "b.npy"))
+    assert {name for name in before if before[name] != after[name]} == {"one/a.npy"}

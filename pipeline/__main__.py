@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 import hydra
@@ -29,9 +30,14 @@ def _main(composed: DictConfig) -> float | None:
     return None if result.auc is None else float(result.auc.loc["pooled", "mean"])
 
 
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line."""
     configuration.register()
+    signal.signal(signal.SIGTERM, _stop)  # as ctrl-C: the runs are marked, and it can go on later
     logging.captureWarnings(True)
     _main()
 

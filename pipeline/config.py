@@ -171,6 +171,7 @@ class Tracking:
     enabled: bool = True
     uri: str | None = None
     experiment: str | None = None
+    system_metrics: bool = True
 
 
 @dataclass

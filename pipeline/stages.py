@@ -6,6 +6,7 @@ The way is one-directional. `run` goes along it as far as the configuration's ``
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from pipeline.ingest import RawSeries
 from pipeline.linear import LinearDetector
 from pipeline.recording import Description, Recording, series_name
 from pipeline.scoring import Score
-from pipeline.stage import Folder, Report, Task, code_digest, write_whole
+from pipeline.stage import Folder, Report, Task, code_digest, contents, digest, write_whole
 from pipeline.stage import run as run_tasks
 from pipeline.tracking import Tracker
 from pipeline.training import Job, Options
@@ -104,7 +105,10 @@ class Flow:
         self.every = (
             config.stack.every if self.members else config.filter.subsample * config.filter.decimate
         )
-        self.tracker = Tracker(config, self.name)
+        self.tracker = Tracker(config, self.name, self.results_folder.path / ".mlflow_runs.json")
+        self.label = ""  # before the names of what is recorded
+        for text, member in zip(config.stack.members, self.members, strict=True):
+            member.tracker, member.label = self.tracker, re.sub(r"[^\w .]+", "-", text) + " "
 
     # ---- folders: one a stage and configuration ------------------------------------------------
 
@@ -417,7 +421,14 @@ class Flow:
                     resumable=self.stateful,
                 )
             )  # fmt: skip
-        run_tasks(title, tasks, workers, self.tracker.listen, self.say)
+        summary = run_tasks(title, tasks, workers, self.listen, self.say)
+        if summary.done:
+            self.tracker.metrics({f"seconds_{self.label}{title}": summary.seconds})
+
+    def listen(self, task: str, news: dict) -> None:
+        """Pass on what a training reports; of a stack's members only what has a score."""
+        if not self.label or task.endswith("_validate"):
+            self.tracker.listen(f"{self.label}{task}", news)
 
     def file(self, kind: str, suffix: str) -> str:
         """Name a result, with the data set's name in it, so that no simulated one is mistaken."""
@@ -450,7 +461,15 @@ class Flow:
             self.tracker.metrics(
                 {f"auc_{name}": row["mean"] for name, row in auc.dropna().iterrows()}
             )
+            self.tracker.describe(
+                f"Area under the ROC curve, series {list(self.config.dataset.valid_series)}\n\n"
+                f"{scoring.show(auc)}\n\n`pooled_low` to `pooled_high`: 95 % over trials."
+            )
             self.tracker.files(task.paths())
+            signals = [self.ingest_folder.path / f"{raw.name}_signal.npy" for raw in found]
+            rows = sum(len(np.load(path, mmap_mode="r")) for path in signals)
+            raw_files = digest(contents([path for raw in found for path in raw.paths]))
+            self.tracker.data(raw_files, str(self.raw), rows, len(found))
         return auc
 
     def submit(self, found: list[RawSeries]) -> Path:
@@ -604,7 +623,7 @@ def run(config: Config, say: Say = print) -> Result:
     try:
         result = _go(flow, config.stage, say)
     except BaseException as error:
-        flow.tracker.close(f"{type(error).__name__}: {error}")
+        flow.tracker.close(error)
         raise
     flow.tracker.close()
     return result

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import PROJECT, Config, plain
 from pipeline.errors import PipelineError
+from pipeline.stage import write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,8 +30,25 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def code_version() -> tuple[str, bool] | None:
+    """Give the commit of this code and whether files differ from it; None outside of git."""
+    command = ["git", "-C", str(PROJECT)]
+    try:
+        commit = subprocess.run(
+            [*command, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            [*command, "status", "--porcelain"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip(), bool(changes.stdout.strip())
+
+
 class Tracker:
     """Records a command's work; opens its parent run when there is something to record.
+
+    A run that was cut off is gone on with: which runs are open is kept in a file until they end.
 
     Parameters
     ----------
@@ -36,13 +56,16 @@ class Tracker:
         The whole configuration; ``tracking.enabled=false`` makes every call do nothing.
     name : str
         Of the parent run.
+    memory : Path, optional
+        The file; without one every command makes new runs.
     """
 
-    def __init__(self, config: Config, name: str) -> None:
-        self.config, self.name = config, name
+    def __init__(self, config: Config, name: str, memory: Path | None = None) -> None:
+        self.config, self.name, self.memory = config, name, memory
         self.parent: str | None = None
         self._children: dict[str, str] = {}
         self._client: MlflowClient | None = None
+        self._monitor: Any = None
         self._experiment = ""
 
     @property
@@ -60,10 +83,8 @@ class Tracker:
         if self._client is None:
             import logging
 
-            for chatty in (
-                "alembic",
-                "mlflow.store.db.utils",
-            ):  # the tables they make for a new store
+            # the tables they make for a new store; and what the monitor says of itself
+            for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
                 logging.getLogger(chatty).setLevel(logging.WARNING)
             import mlflow
             from mlflow.exceptions import MlflowException
@@ -79,24 +100,67 @@ class Tracker:
                     if known
                     else self._client.create_experiment(experiment, artifact_location=where)
                 )
-                self.parent = self._start(self.name, {})
+                if not self._go_on():
+                    self._begin()
             except (MlflowException, OSError) as error:
                 reason = str(error).splitlines()[0]
                 raise PipelineError(
                     f"tracking.uri={self.uri}: MLflow cannot record there ({reason}); "
                     "correct it, or go without: tracking.enabled=false"
                 ) from error
-            flat = flatten(plain(self.config))
-            self._params(self.parent, flat)
-            self._client.log_dict(self.parent, plain(self.config), "config.yaml")
+            if self.config.tracking.system_metrics:
+                from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+                self._monitor = SystemMetricsMonitor(
+                    self.parent, resume_logging=True, tracking_uri=self.uri
+                )
+                self._monitor.start()
         return self._client
+
+    def _begin(self) -> None:
+        """Make the parent run, with all that is known of it beforehand."""
+        assert self._client is not None
+        tags = {"resumable": "true"}
+        if version := code_version():
+            tags |= {"mlflow.source.git.commit": version[0], "git_dirty": str(version[1]).lower()}
+        self.parent = self._start(self.name, tags)
+        self._params(self.parent, flatten(plain(self.config)))
+        self._client.log_dict(self.parent, plain(self.config), "config.yaml")
+
+    def _go_on(self) -> bool:
+        """Open the runs again that an earlier command of the same name left unfinished."""
+        assert self._client is not None
+        if self.memory is None or not self.memory.exists():
+            return False
+        from mlflow.exceptions import MlflowException
+
+        try:
+            stored = json.loads(self.memory.read_text(encoding="utf-8"))
+            if stored["uri"] != self.uri:
+                return False
+            for run in [*stored["children"].values(), stored["parent"]]:
+                self._client.update_run(run, status="RUNNING")
+                if "failure" in self._client.get_run(run).data.tags:
+                    self._client.delete_tag(run, "failure")
+        except (MlflowException, ValueError, KeyError):
+            return False  # deleted meanwhile
+        self.parent, self._children = stored["parent"], stored["children"]
+        self._client.set_tag(self.parent, "resumed", "true")
+        return True
 
     def _start(self, name: str, tags: dict[str, str]) -> str:
         assert self._client is not None
         simulated = str(self.config.dataset.source.name == "simulated").lower()
         common = {"mlflow.runName": name, "recipe": self.config.recipe, "simulated": simulated}
-        run = self._client.create_run(self._experiment, run_name=name, tags={**common, **tags})
-        return run.info.run_id
+        made = self._client.create_run(self._experiment, run_name=name, tags={**common, **tags})
+        run = made.info.run_id
+        if self.memory is not None:
+            runs = {"parent": self.parent or run, "children": self._children}
+            if self.parent:
+                runs["children"] = {**self._children, tags["job"]: run}
+            text = json.dumps({"uri": self.uri, **runs})
+            write_whole(self.memory, lambda path: _write(path, text))
+        return run
 
     def _params(self, run: str, flat: dict[str, str]) -> None:
         assert self._client is not None
@@ -127,6 +191,25 @@ class Tracker:
             for key, value in values.items():
                 client.log_metric(self.parent, key, value)
 
+    def describe(self, markdown: str) -> None:
+        """Say in the parent run's description what came out."""
+        client = self._open()
+        if client is not None and self.parent is not None:
+            client.set_tag(self.parent, "mlflow.note.content", markdown)
+
+    def data(self, digest: str, source: str, rows: int, series: int) -> None:
+        """Say on which recordings the run learned."""
+        client = self._open()
+        if client is None or self.parent is None:
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        profile = json.dumps({"num_rows": rows, "num_series": series})
+        name = self.config.dataset.name
+        used = Dataset(name, digest, "local", json.dumps({"uri": source}), None, profile)
+        context = InputTag("mlflow.data.context", "training and validation")
+        client.log_inputs(self.parent, [DatasetInput(used, [context])])
+
     def files(self, paths: list[Path]) -> None:
         """Keep files with the parent run."""
         client = self._open()
@@ -134,12 +217,25 @@ class Tracker:
             for path in paths:
                 client.log_artifact(self.parent, str(path))
 
-    def close(self, reason: str | None = None) -> None:
-        """End the runs; with a reason, as failed."""
+    def close(self, error: BaseException | None = None) -> None:
+        """End the runs; with an error, as failed, or killed where the user stopped it."""
         if self._client is None or self.parent is None:
             return
-        status = "FAILED" if reason else "FINISHED"
+        if self._monitor is not None:
+            self._monitor.finish()
+        status = "FINISHED"
+        if error is not None:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
         for run in [*self._children.values(), self.parent]:
-            if reason:
+            if error is not None:
+                reason = f"{type(error).__name__}: {error}".removesuffix(": ")
                 self._client.set_tag(run, "failure", reason)
             self._client.set_terminated(run, status)
+        if error is None:
+            self._client.set_tag(self.parent, "resumable", "false")
+            if self.memory is not None:
+                self.memory.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

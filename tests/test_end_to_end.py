@@ -120,6 +120,12 @@ def test_mlflow_has_a_parent_and_a_child_for_each_training(finished):
     child = next(c for c in children if c.data.tags["job"] == "subj1_validate")
     steps = client.get_metric_history(child.info.run_id, "valid_auc_LiftOff")
     assert [m.step for m in steps] == [1, 2]
+    assert "| pooled " in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["resumable"] == "false"
+    assert parent.data.metrics["seconds_train"] > 0
+    used = parent.inputs.dataset_inputs[0].dataset
+    assert (used.name, len(used.digest)) == ("simulated", 12)
+    assert '"num_series": 6' in used.profile
     kept = {f.path for f in client.list_artifacts(parent.info.run_id)}
     assert {"config.yaml", "roc_simulated.png", "submission_simulated.csv"} <= kept
 

@@ -9,10 +9,10 @@ import sys
 import mlflow
 import pytest
 
-from pipeline import stages
+from pipeline import stages, tracking
 from pipeline.errors import PipelineError
 from pipeline.stages import run
-from pipeline.tracking import Tracker, flatten
+from pipeline.tracking import Tracker, code_version, flatten
 
 
 def runs_of(uri):
@@ -38,6 +38,46 @@ def test_a_failed_run_is_marked_with_its_reason(small_config, tmp_path, monkeypa
     found = runs_of(uri)
     assert {r.info.status for r in found} == {"FAILED"}
     assert {r.data.tags["failure"] for r in found} == {"PipelineError: the scoring broke"}
+
+
+def test_a_run_that_was_cut_off_is_gone_on_with(small_config, tmp_path, monkeypatch):
+    """Killed after the first training, then run again: the same runs, and no second half-run."""
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "evaluate_work", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, say=lambda line: None)
+    cut = {r.info.run_id: r for r in runs_of(uri)}
+    assert {r.info.status for r in cut.values()} == {"KILLED"}
+    parent = next(r for r in cut.values() if "mlflow.parentRunId" not in r.data.tags)
+    assert parent.data.tags["resumable"] == "true"
+    run(config, say=lambda line: None)
+    after = {r.info.run_id: r for r in runs_of(uri)}
+    assert set(cut) < set(after)  # the final trainings are new
+    assert {r.info.status for r in after.values()} == {"FINISHED"}
+    assert not any("failure" in r.data.tags for r in after.values())
+    whole = after[parent.info.run_id].data
+    assert (whole.tags["resumed"], whole.tags["resumable"]) == ("true", "false")
+    assert "auc_mean" in whole.metrics
+    assert sum("mlflow.parentRunId" not in r.data.tags for r in after.values()) == 1
+
+
+def test_the_code_s_version_is_known_in_a_clone_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path)
+    assert code_version() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y.z"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
+    commit, dirty = code_version()
+    assert len(commit) == 40
+    assert not dirty
+    (tmp_path / "new").write_text("")
+    assert code_version() == (commit, True)
 
 
 def test_nothing_is_recorded_before_training_or_when_switched_off(small_config, tmp_path):

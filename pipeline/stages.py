@@ -193,7 +193,7 @@ class Flow:
         device = str(training.choose_device(c.device).type)
         splits = [list(c.dataset.train_series), list(c.dataset.valid_series)]
         alone = c.train.scope is Scope.subject and c.train.scaler is Scaler.subject
-        scope = [] if alone else sorted(c.dataset.subjects)  # the models depend on one another's
+        scope = [] if alone else self.subjects  # the models depend on one another's
         options = [o.window, o.model, loop, o.seed, splits, self.unlabelled, device, scope]
         code = [training, windows, detector, lstm, scoring]
         if not self.stateful:
@@ -211,19 +211,26 @@ class Flow:
     @property
     def results_folder(self) -> Folder:
         """Tables, pictures and the submission: what people look at."""
-        options = [self.config.recipe, list(self.config.dataset.subjects)]
+        options = [self.config.recipe, self.subjects]
         code = code_digest([report, scoring, submission, detector, uncertainty])
         parent = config_module.path(self.config.output_dir) / self.config.dataset.name
         return Folder(parent, self.config.recipe, options, code, self.train_folder.key)
+
+    @property
+    def subjects(self) -> list[int]:
+        """The subjects that are named; none named are all that are there."""
+        data = self.config.dataset
+        if data.source is Source.simulated and not data.subjects:
+            return list(range(1, data.simulation.subjects + 1))
+        return sorted(data.subjects)
 
     # ---- tasks --------------------------------------------------------------------------------
 
     def simulate(self) -> None:
         """Write the simulated raw files, as Kaggle ships its own."""
         sim = self.config.dataset.simulation
-        wanted = list(self.config.dataset.subjects) or range(1, sim.subjects + 1)
         tasks = []
-        for subject in wanted:
+        for subject in self.subjects:
             for series in sorted([*self.labelled, *self.unlabelled]):
                 name, labelled = series_name(subject, series), series in self.labelled
                 half = "train" if labelled else "test"
@@ -240,11 +247,7 @@ class Flow:
 
     def found(self) -> list[RawSeries]:
         """List the raw series that the splits name, ordered by (subject, series)."""
-        data = self.config.dataset
-        subjects = list(data.subjects)
-        if data.source is Source.simulated and not subjects:
-            subjects = list(range(1, data.simulation.subjects + 1))
-        return ingest.find_series(self.raw, subjects, self.labelled, self.unlabelled)
+        return ingest.find_series(self.raw, self.subjects, self.labelled, self.unlabelled)
 
     def ingest(self, found: list[RawSeries]) -> None:
         """Turn raw files into recordings."""

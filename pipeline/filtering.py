@@ -400,11 +400,10 @@ def filter_series(
     recording = Recording.load(folder, subject, series, about)
     bank = FilterBank(about.rate, **options)
     features, _ = bank.transform(recording.signal)
-    np.save(scratch / f"{recording.name}_features.npy", features)
-    Moments.of(features).save(scratch / f"{recording.name}_moments.npz")
+    labels = None
     if recording.events is not None:
         labels = np.ascontiguousarray(recording.events[:: bank.every])
-        np.save(scratch / f"{recording.name}_labels.npy", labels)
+    FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)
 
 
 @dataclass(frozen=True)
@@ -429,9 +428,17 @@ class FeatureSeries:
     labels: np.ndarray | None
     moments: Moments
 
+    def save(self, folder: Path) -> None:
+        """Write a file for each part that is there."""
+        stem = folder / series_name(self.subject, self.series)
+        np.save(f"{stem}_features.npy", self.features)
+        self.moments.save(Path(f"{stem}_moments.npz"))
+        if self.labels is not None:
+            np.save(f"{stem}_labels.npy", self.labels)
+
     @classmethod
     def load(cls, folder: Path, subject: int, series: int) -> FeatureSeries:
-        """Open what `filter_series` wrote."""
+        """Open what `save` wrote."""
         stem = folder / series_name(subject, series)
         labels = Path(f"{stem}_labels.npy")
         with np.load(f"{stem}_moments.npz") as stored:

@@ -18,8 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import Config, check, compose
 from pipeline.errors import ConfigError
-from pipeline.filtering import Moments
-from pipeline.recording import series_name
+from pipeline.filtering import FeatureSeries, Moments
 from pipeline.stage import Report
 
 SHARED = ("dataset", "stage", "workers", "device", "data_dir", "output_dir", "tracking")
@@ -95,8 +94,5 @@ def combine_series(
     # the latest prediction that a member has made by then
     parts = [np.load(path, mmap_mode="r")[rows // step] for path, step in logits]
     features = np.concatenate(parts, axis=1).astype(np.float32)
-    name, moments = series_name(subject, series), Moments.of(features)
-    np.save(scratch / f"{name}_features.npy", features)
-    moments.save(scratch / f"{name}_moments.npz")
-    if events is not None:
-        np.save(scratch / f"{name}_labels.npy", np.load(events)[rows])
+    labels = None if events is None else np.load(events)[rows]
+    FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)

@@ -133,8 +133,8 @@ def fit_job(
         auc = score(truth, stacked, job.events).mean
         metrics = {k: float(v) for k, v in last.items() if v is not None and np.isfinite(v)}
         report(0.0, {"show": f"AUC {auc or np.nan:.4f}", "step": last["step"], "metrics": metrics})
-    history = pd.DataFrame([*lines[:-1], {**last, "best": True}])
-    history["best"] = history["best"] == True  # noqa: E712 - absent in the earlier lines
+    earlier = [{**line, "best": False} for line in lines[:-1]]
+    history = pd.DataFrame([*earlier, {**last, "best": True}])
     history.to_csv(scratch / f"{job.name}_history.csv", index=False)
     detector.save(scratch / f"{job.name}_model.pt")
     for key, values in logits.items():

@@ -381,3 +381,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    path.write_text(text, encoding="utf-8")

@@ -284,8 +284,8 @@ class Flow:
         labelled = all(raw.series in self.labelled for raw in wanted)
         for text, member in zip(self.config.stack.members, self.members, strict=True):
             self.say(f"\nmember   {text}")
-            member.filter(found)
             if labelled:
+                member.filter(found)
                 member.fit(found, [*member.jobs(found, False), *member.fold_jobs(found)], "folds")
             else:
                 member.train(found, final=True)

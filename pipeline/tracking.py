@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import PROJECT, Config, plain
 from pipeline.errors import PipelineError
-from pipeline.stage import write_whole
+from pipeline.stage import write_text, write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -159,7 +159,7 @@ class Tracker:
             if self.parent:
                 runs["children"] = {**self._children, tags["job"]: run}
             text = json.dumps({"uri": self.uri, **runs})
-            write_whole(self.memory, lambda path: _write(path, text))
+            write_whole(self.memory, lambda path: write_text(path, text))
         return run
 
     def _params(self, run: str, flat: dict[str, str]) -> None:
@@ -235,7 +235,3 @@ class Tracker:
             self._client.set_tag(self.parent, "resumable", "false")
             if self.memory is not None:
                 self.memory.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

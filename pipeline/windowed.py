@@ -198,10 +198,7 @@ def fit(
     y = torch.from_numpy(np.concatenate([np.asarray(s.labels) for s in fitted])).float().to(device)
     lengths = [len(series.features) for series in fitted]
     first = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)  # of each row's series
-    candidates = np.concatenate(
-        [np.arange(begin, begin + n, method["fit_every"])
-         for begin, n in zip(np.cumsum([0, *lengths[:-1]]), lengths, strict=True)]
-    )  # fmt: skip
+    candidates = np.flatnonzero((np.arange(len(first)) - first) % method["fit_every"] == 0)
 
     kept = {key: value for key, value in method.items() if key not in ("seed", "device")}
     options = {"n_features": x.shape[1], "n_events": y.shape[1], "method": kept}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.stage import write_whole
+from pipeline.stage import write_text, write_whole
 
 
 def machine(cores: int) -> str:
@@ -37,8 +37,3 @@ def write_between(path: Path, marker: str, text: str) -> None:
         sys.exit(f"error: {path}: the markers {marker}:begin and {marker}:end are gone")
     new = marked.sub(lambda match: match[1] + text + match[2], old)
     write_whole(path, lambda hidden: write_text(hidden, new))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file."""
-    path.write_text(text, encoding="utf-8")

@@ -20,10 +20,10 @@ from torch import nn
 from tqdm import tqdm
 
 from pipeline import config as configuration
-from pipeline.bench.document import machine, write_text
+from pipeline.bench.document import machine
 from pipeline.detector import Detector, Network
 from pipeline.filtering import FeatureSeries, FilterBank, Moments
-from pipeline.stage import write_whole
+from pipeline.stage import write_text, write_whole
 from pipeline.training import Checkpoint, Fitting, Options, make_optimiser
 from pipeline.windows import plan_epoch
 

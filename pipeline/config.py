@@ -172,6 +172,7 @@ class Tracking:
     uri: str | None = None
     experiment: str | None = None
     system_metrics: bool = True
+    register: str | None = None
 
 
 @dataclass

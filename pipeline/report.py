@@ -1,8 +1,9 @@
-"""The pictures."""
+"""The pictures, and the report that holds them all in one file."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
@@ -14,6 +15,9 @@ from sklearn.metrics import roc_curve
 
 from pipeline.recording import label_runs
 from pipeline.scoring import Score
+
+if TYPE_CHECKING:
+    import mne
 
 
 def roc_picture(
@@ -124,6 +128,165 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def heat_picture(path: Path, aucs: pd.DataFrame, title: str) -> None:
+    """Draw the AUC of every subject and event as a map.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    aucs : DataFrame, shape (subjects, E + 1)
+        By name; nan where there is none.
+    title : str
+        Above the picture.
+    """
+    size = 2 + 1.1 * aucs.shape[1], 1.6 + 0.34 * len(aucs)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    values = aucs.to_numpy(float)
+    low = min(0.5, float(np.nanmin(values, initial=0.5)))
+    image = axes.imshow(values, cmap="viridis", vmin=low, vmax=1.0, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = "none" if np.isnan(value) else f"{value:.3f}"
+        dark = not np.isnan(value) and value < (low + 1.0) / 2
+        color = "white" if dark else "black"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize="small")
+    axes.set_xticks(range(aucs.shape[1]), aucs.columns, rotation=25, ha="right")
+    axes.set_yticks(range(len(aucs)), aucs.index)
+    figure.colorbar(image, label="AUC")
+    axes.set_title(title)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def reliability_picture(
+    path: Path,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    events: tuple[str, ...],
+    title: str,
+    bins: int = 10,
+) -> None:
+    """Draw how often an event is active where its probability is so high, and how often that is.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    labels, probabilities : ndarray, shape (T, E)
+        All rows of all subjects.
+    events : tuple of str
+        The columns' names.
+    title : str
+        Above the picture.
+    bins : int
+        Of equal width, between 0 and 1; those with fewer than 50 rows are not drawn.
+    """
+    figure, (upper, lower) = plt.subplots(
+        2, 1, sharex=True, figsize=(6, 7), height_ratios=(3, 1), layout="constrained"
+    )
+    edges = np.linspace(0, 1, bins + 1)
+    for column, event in enumerate(events):
+        place = np.minimum((probabilities[:, column] * bins).astype(int), bins - 1)
+        count = np.bincount(place, minlength=bins)
+        enough = count >= 50
+        with np.errstate(invalid="ignore"):
+            said = np.bincount(place, probabilities[:, column], bins) / count
+            seen = np.bincount(place, labels[:, column], bins) / count
+        upper.plot(said[enough], seen[enough], "o-", markersize=4, label=event)
+        lower.stairs(count, edges, color=f"C{column}")
+    upper.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
+    upper.set(ylabel="share of rows in which the event is active", title=title)
+    upper.legend(loc="upper left", fontsize="small")
+    lower.set(xlabel="probability", ylabel="rows", yscale="log")
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def evoked_picture(
+    path: Path, evokeds: dict[str, mne.Evoked], title: str, times: tuple[float, ...] = (-0.4, 0, 0.4)
+) -> None:
+    """Draw the average response to each event: every channel's curve, and scalp maps.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    evokeds : dict of str to mne.Evoked
+        By event.
+    title : str
+        Above the picture.
+    times : tuple of float
+        Of the maps, in s.
+    """
+    import mne  # here, because the other pictures need none of it
+
+    rows = len(evokeds)
+    figure, panels = plt.subplots(
+        rows, 1 + len(times), figsize=(10, 1.7 * rows + 0.9), width_ratios=[2.6, *(1 for _ in times)],
+        squeeze=False,
+    )  # fmt: skip
+    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / (1.7 * rows + 0.9), bottom=0.06,
+                           hspace=0.4, wspace=0.1)  # fmt: skip
+    for row, (event, evoked) in zip(panels, evokeds.items(), strict=True):
+        row[0].set_prop_cycle(color=_place_colors(evoked.info))
+        row[0].plot(evoked.times, 1e6 * evoked.data.T, linewidth=0.7)
+        row[0].axvline(0, color="0.5", linewidth=0.8, linestyle="--")
+        row[0].set_xlim(evoked.times[0], evoked.times[-1])
+        row[0].set_title(f"{event}, {evoked.nave:.0f} trials", fontsize="medium")
+        row[0].set_ylabel("µV")
+        row[0].spines[["top", "right"]].set_visible(False)
+        at = [evoked.time_as_index(time)[0] for time in times]
+        limit = float(np.abs(evoked.data[:, at]).max())
+        for axes, time, index in zip(row[1:], times, at, strict=True):
+            mne.viz.plot_topomap(
+                evoked.data[:, index], evoked.info, axes=axes, show=False, vlim=(-limit, limit),
+                contours=0, res=48,
+            )  # fmt: skip
+            axes.set_title(f"{time:g} s, ±{1e6 * limit:.0f} µV", fontsize="small")
+    panels[-1, 0].set_xlabel("time from the event's centre (s)")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _place_colors(info: mne.Info) -> np.ndarray:
+    """Give each channel a colour by its place on the head: red right, green front, blue up."""
+    places = np.array([channel["loc"][:3] for channel in info["chs"]])
+    spread = places.max(axis=0) - places.min(axis=0)
+    return 0.85 * (places - places.min(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+
+def write_report(
+    path: Path, title: str, aucs: pd.DataFrame, pictures: dict[str, Path], configuration: str
+) -> None:
+    """Write one HTML file with the table of AUCs, the pictures and the configuration.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it needs nothing beside it.
+    title : str
+        Of the page.
+    aucs : DataFrame
+        From `pipeline.scoring.table`.
+    pictures : dict of str to Path
+        PNG files by their heading.
+    configuration : str
+        YAML.
+    """
+    import mne  # here, because drawing needs none of it
+
+    page = mne.Report(title=title, verbose=False)
+    table = aucs.to_html(float_format="%.4f", classes="table table-striped", border=0, na_rep="")
+    page.add_html(table, "Area under the ROC curve", tags=("auc",))
+    for heading, picture in pictures.items():
+        page.add_image(picture, heading, tags=(picture.stem.split("_")[0],))
+    page.add_code(configuration, "Configuration", language="yaml", tags=("configuration",))
+    page.save(path, open_browser=False, overwrite=True, verbose=False)
 
 
 def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str) -> None:

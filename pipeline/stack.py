@@ -59,6 +59,27 @@ def folds(series: Sequence[int], count: int) -> list[list[int]]:
     return [[int(s) for s in fold] for fold in np.array_split(sorted(series), count)]
 
 
+def side_by_side(parts: list[tuple[np.ndarray, int]], rows: int, every: int) -> np.ndarray:
+    """Put the members' logits of one series side by side.
+
+    Parameters
+    ----------
+    parts : list of (ndarray, int)
+        A member's logits, (T', E), and how many recorded rows lie between two of them.
+    rows : int
+        T, of the recording.
+    every : int
+        Recorded rows to a row of the result.
+
+    Returns
+    -------
+    ndarray of float32, shape (T'', E * members)
+        The latest prediction that each member has made by then.
+    """
+    at = np.arange(0, rows, every)
+    return np.concatenate([logits[at // step] for logits, step in parts], axis=1).astype(np.float32)
+
+
 def combine_series(
     scratch: Path,
     report: Report,
@@ -90,9 +111,7 @@ def combine_series(
     events : Path or None
         Its labels, (T, E).
     """
-    rows = np.arange(0, len(np.load(signal, mmap_mode="r")), every)
-    # the latest prediction that a member has made by then
-    parts = [np.load(path, mmap_mode="r")[rows // step] for path, step in logits]
-    features = np.concatenate(parts, axis=1).astype(np.float32)
-    labels = None if events is None else np.load(events)[rows]
+    parts = [(np.load(path, mmap_mode="r"), step) for path, step in logits]
+    features = side_by_side(parts, len(np.load(signal, mmap_mode="r")), every)
+    labels = None if events is None else np.ascontiguousarray(np.load(events)[::every])
     FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)

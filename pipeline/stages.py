@@ -10,15 +10,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 from pipeline import (
     config as config_module,
 )
 from pipeline import (
     detector,
+    evoked,
     filtering,
     ingest,
     linear,
@@ -26,6 +29,7 @@ from pipeline import (
     recording,
     report,
     scoring,
+    serving,
     simulate,
     stack,
     submission,
@@ -36,27 +40,41 @@ from pipeline import (
     windows,
 )
 from pipeline.config import Config, Kind, Scaler, Scope, Source, Stage, plain
-from pipeline.detector import Detector
 from pipeline.errors import ConfigError
 from pipeline.ingest import RawSeries
-from pipeline.linear import LinearDetector
 from pipeline.recording import Description, Recording, series_name
 from pipeline.scoring import Score
-from pipeline.stage import Folder, Report, Task, code_digest, contents, digest, write_whole
+from pipeline.serving import DETECTORS, AnyDetector
+from pipeline.stage import (
+    Folder,
+    Report,
+    Summary,
+    Task,
+    code_digest,
+    contents,
+    digest,
+    write_text,
+    write_whole,
+)
 from pipeline.stage import run as run_tasks
 from pipeline.tracking import Tracker
 from pipeline.training import Job, Options
-from pipeline.windowed import WindowedDetector
 
 Key = tuple[int, int]
 Say = Callable[[str], None]
 
-# By method.kind: the module whose `fit` learns what has no state, and what a model's file holds.
+# By method.kind: the module whose `fit` learns what has no state.
 FITS = {Kind.lda: linear, Kind.lr: linear, Kind.gru: windowed, Kind.cnn: windowed}
-DETECTORS: dict[Kind, type[Detector | LinearDetector | WindowedDetector]] = {
-    Kind.lstm: Detector, Kind.lda: LinearDetector, Kind.lr: LinearDetector,
-    Kind.gru: WindowedDetector, Kind.cnn: WindowedDetector,
-}  # fmt: skip
+
+
+# What is drawn of the held-out series, with the headings in the report.
+PICTURES = {
+    "roc": "ROC curves",
+    "probabilities": "Probabilities, and the true events",
+    "subjects": "AUC by subject and event",
+    "reliability": "Reliability of the probabilities",
+    "learning": "Learning curves",
+}
 
 
 @dataclass(frozen=True)
@@ -179,10 +197,23 @@ class Flow:
             return training.train_job, (job, self.options, self.config.device, threads)
         return taps.fit_job, (job, FITS[self.config.method.kind].fit, self.method, threads)
 
-    def load(self, job: Job) -> Detector | LinearDetector | WindowedDetector:
+    def load(self, job: Job) -> AnyDetector:
         """Load what a job has fitted."""
-        path = self.train_folder.path / f"{job.name}_model.pt"
-        return DETECTORS[self.config.method.kind].load(path)
+        return DETECTORS[self.config.method.kind.name].load(self.model_file(job))
+
+    def model_file(self, job: Job) -> Path:
+        """Say where a job's model is."""
+        return self.train_folder.path / f"{job.name}_model.pt"
+
+    def export(self, found: list[RawSeries], folder: Path) -> None:
+        """Copy what predicts the test series into a folder: `pipeline.serving` reads it."""
+        jobs = self.jobs(found, final=True) or self.jobs(found, final=False)
+        models = {self.model_file(job): sorted({s for s, _ in job.fit}) for job in jobs}
+        bank = None if self.members else plain(self.config.filter)
+        kind = self.config.method.kind.name
+        serving.export(folder, self.about, self.every, bank, kind, models, len(self.members))
+        for number, member in enumerate(self.members):
+            member.export(found, folder / f"member{number}")
 
     @property
     def train_folder(self) -> Folder:
@@ -212,7 +243,7 @@ class Flow:
     def results_folder(self) -> Folder:
         """Tables, pictures and the submission: what people look at."""
         options = [self.config.recipe, self.subjects]
-        code = code_digest([report, scoring, submission, detector, uncertainty])
+        code = code_digest([report, evoked, scoring, submission, detector, uncertainty])
         parent = config_module.path(self.config.output_dir) / self.config.dataset.name
         return Folder(parent, self.config.recipe, options, code, self.train_folder.key)
 
@@ -225,6 +256,19 @@ class Flow:
         return sorted(data.subjects)
 
     # ---- tasks --------------------------------------------------------------------------------
+
+    def run(
+        self,
+        title: str,
+        tasks: list[Task],
+        workers: int = 1,
+        listen: Callable[[str, dict], None] | None = None,
+    ) -> Summary:
+        """Do a stage's tasks; what it took is recorded with the run."""
+        summary = run_tasks(title, tasks, workers, listen, self.say)
+        if summary.done:
+            self.tracker.took(f"{self.label}{title}", summary.seconds)
+        return summary
 
     def simulate(self) -> None:
         """Write the simulated raw files, as Kaggle ships its own."""
@@ -243,7 +287,7 @@ class Flow:
                         (plain(sim), self.about.rate, subject, series, half, labelled),
                     )
                 )  # fmt: skip
-        run_tasks("simulate", tasks, self.workers, say=self.say)
+        self.run("simulate", tasks, self.workers)
 
     def found(self) -> list[RawSeries]:
         """List the raw series that the splits name, ordered by (subject, series)."""
@@ -258,7 +302,7 @@ class Flow:
             )
             for raw in found
         ]  # fmt: skip
-        run_tasks("ingest", tasks, self.workers, say=self.say)
+        self.run("ingest", tasks, self.workers)
 
     def filter(self, found: list[RawSeries]) -> None:
         """Turn recordings into features."""
@@ -277,7 +321,7 @@ class Flow:
                     (self.ingest_folder.path, raw.subject, raw.series, self.about, options),
                 )
             )  # fmt: skip
-        run_tasks("filter", tasks, self.workers, say=self.say)
+        self.run("filter", tasks, self.workers)
 
     def stack(self, wanted: list[RawSeries], found: list[RawSeries]) -> None:
         """Turn recordings into the members' logits: the labelled ones, or the others."""
@@ -306,7 +350,7 @@ class Flow:
                 )
             )  # fmt: skip
         self.say("")
-        run_tasks("stack", tasks, self.workers, say=self.say)
+        self.run("stack", tasks, self.workers)
 
     def groups(self, found: list[RawSeries]) -> dict[str, list[int]]:
         """Say which subjects share a model, by the model's name."""
@@ -424,9 +468,7 @@ class Flow:
                     resumable=self.stateful,
                 )
             )  # fmt: skip
-        summary = run_tasks(title, tasks, workers, self.listen, self.say)
-        if summary.done:
-            self.tracker.metrics({f"seconds_{self.label}{title}": summary.seconds})
+        self.run(title, tasks, workers, self.listen)
 
     def listen(self, task: str, news: dict) -> None:
         """Pass on what a training reports; of a stack's members only what has a score."""
@@ -444,36 +486,69 @@ class Flow:
         logits = [self.train_folder.path / f"{series_name(*key)}_logits.npy" for key in keys]
         labels = [self.ingest_folder.path / f"{series_name(*key)}_events.npy" for key in keys]
         histories = [self.train_folder.path / f"{job.name}_history.csv" for job in jobs]
-        outputs = [
-            self.file("auc", "csv"),
-            self.file("roc", "png"),
-            self.file("probabilities", "png"),
-            self.file("learning", "png"),
-        ]
+        outputs = [self.file("auc", "csv"), *(self.file(kind, "png") for kind in PICTURES)]
         task = Task(
             self.results_folder, "evaluate", (*logits, *labels, *histories), tuple(outputs),
             evaluate_work,
             (keys, logits, labels, histories, outputs, self.about, self.every,
              self.name),
         )  # fmt: skip
-        summary = run_tasks("evaluate", [task], say=self.say)
+        done = self.run("evaluate", [task]).done + self.report(found, task.paths()).done
         auc = pd.read_csv(task.paths()[0], index_col=0)
-        if summary.done:
-            pooled = auc.loc["pooled"].dropna()
-            self.tracker.metrics({f"auc_{event}": value for event, value in pooled.items()})
-            self.tracker.metrics(
-                {f"auc_{name}": row["mean"] for name, row in auc.dropna().iterrows()}
-            )
-            self.tracker.describe(
-                f"Area under the ROC curve, series {list(self.config.dataset.valid_series)}\n\n"
-                f"{scoring.show(auc)}\n\n`pooled_low` to `pooled_high`: 95 % over trials."
-            )
-            self.tracker.files(task.paths())
-            signals = [self.ingest_folder.path / f"{raw.name}_signal.npy" for raw in found]
-            rows = sum(len(np.load(path, mmap_mode="r")) for path in signals)
-            raw_files = digest(contents([path for raw in found for path in raw.paths]))
-            self.tracker.data(raw_files, str(self.raw), rows, len(found))
+        if done or self.tracker.unfinished:
+            self.record_scores(found, auc)
         return auc
+
+    def report(self, found: list[RawSeries], results: list[Path]) -> Summary:
+        """Put table, pictures and the data set's evoked responses into one HTML file."""
+        options = [self.about.rate, self.about.unit_volts, self.about.montage]
+        up = self.ingest_folder
+        folder = self._folder("evoked", options, [evoked, recording], ["mne"], up)
+        series = [raw for raw in found if raw.events]
+        tasks = [
+            Task(
+                folder, raw.name, tuple(up.path / output for output in ingest.outputs(raw)),
+                (f"{raw.name}-ave.fif",), evoked.average_series,
+                (up.path, raw.subject, raw.series, self.about),
+            )
+            for raw in series
+        ]  # fmt: skip
+        self.run("evoked", tasks, self.workers)
+        averages = [path for task in tasks for path in task.paths()]
+        outputs = (self.file("evoked", "png"), self.file("report", "html"))
+        settings = OmegaConf.to_yaml(OmegaConf.structured(self.config))
+        task = Task(
+            self.results_folder, "report", (*results, *averages), outputs, report_work,
+            (results, averages, outputs, self.name, self.config.dataset.name, settings),
+        )  # fmt: skip
+        return self.run("report", [task])
+
+    def record_scores(self, found: list[RawSeries], auc: pd.DataFrame) -> None:
+        """Tell MLflow the scores, the files and the data that they came from."""
+        pooled = auc.loc["pooled"].dropna()
+        self.tracker.metrics({f"auc_{event}": value for event, value in pooled.items()})
+        self.tracker.metrics({f"auc_{name}": row["mean"] for name, row in auc.dropna().iterrows()})
+        self.tracker.describe(
+            f"Area under the ROC curve, series {list(self.config.dataset.valid_series)}\n\n"
+            f"{scoring.show(auc)}\n\n`pooled_low` to `pooled_high`: 95 % over trials."
+        )
+        kinds = [("auc", "csv"), ("report", "html"), *((k, "png") for k in (*PICTURES, "evoked"))]
+        self.tracker.files([self.results_folder.path / self.file(*kind) for kind in kinds])
+        signals = [self.ingest_folder.path / f"{raw.name}_signal.npy" for raw in found]
+        rows = sum(len(np.load(path, mmap_mode="r")) for path in signals)
+        raw_files = digest(contents([path for raw in found for path in raw.paths]))
+        self.tracker.data(raw_files, str(self.raw), rows, len(found))
+
+    def record_model(self, found: list[RawSeries], submitted: Path) -> None:
+        """Give MLflow the submission, and the model that made it."""
+        self.tracker.files([submitted])
+        first = next(raw for raw in found if raw.series in self.unlabelled)
+        path = self.ingest_folder.path
+        samples = Recording.load(path, first.subject, first.series, self.about).signal[:200]
+        example = pd.DataFrame(np.asarray(samples), columns=list(self.about.channels))
+        with TemporaryDirectory() as scratch:
+            self.export(found, Path(scratch) / "recipe")
+            self.tracker.model(Path(scratch) / "recipe", example, self.about.events, first.subject)
 
     def submit(self, found: list[RawSeries]) -> Path:
         """Write the final models' predictions of the test series, checked."""
@@ -487,10 +562,10 @@ class Flow:
             self.results_folder, "submit", inputs, (output,), submit_work,
             (keys, logits, signals, output, self.about, self.every, sample),
         )  # fmt: skip
-        summary = run_tasks("submit", [task], say=self.say)
-        if summary.done:
-            self.tracker.files(task.paths())
-        return task.paths()[0]
+        done, path = self.run("submit", [task]).done, task.paths()[0]
+        if done or self.tracker.unfinished:
+            self.record_model(found, path)
+        return path
 
     def check(self) -> None:
         """Check any submission file against the test rows."""
@@ -571,16 +646,40 @@ def evaluate_work(
     interval = uncertainty.auc_interval(list(truth.values()), list(scores.values()))
     table.loc["pooled_low"], table.loc["pooled_high"] = interval
     table.to_csv(scratch / outputs[0])
-    report.roc_picture(
-        scratch / outputs[1], all_truth, all_scores, pooled, f"{name}: held-out series, pooled"
-    )
+    files = dict(zip(PICTURES, (scratch / output for output in outputs[1:]), strict=True))
+    pooled_title = f"{name}: held-out series, pooled"
+    report.roc_picture(files["roc"], all_truth, all_scores, pooled, pooled_title)
     shown = keys[0]
     report.probability_picture(
-        scratch / outputs[2], truth[shown], detector.sigmoid(scores[shown]), about.events,
+        files["probabilities"], truth[shown], detector.sigmoid(scores[shown]), about.events,
         about.rate, f"{name}: {series_name(*shown)}, held out",
     )  # fmt: skip
+    report.heat_picture(files["subjects"], subjects, f"{name}: each subject's own AUC")
+    report.reliability_picture(
+        files["reliability"], all_truth, detector.sigmoid(all_scores), about.events, pooled_title
+    )
     curves = {file.name.removesuffix("_history.csv"): pd.read_csv(file) for file in histories}
-    report.learning_picture(scratch / outputs[3], curves, name)
+    report.learning_picture(files["learning"], curves, name)
+
+
+def report_work(
+    scratch: Path,
+    report_progress: Report,
+    results: list[Path],
+    averages: list[Path],
+    outputs: tuple[str, str],
+    name: str,
+    data_set: str,
+    settings: str,
+) -> None:
+    """Draw the evoked responses and put everything into one page (the work of one task)."""
+    drawn, page = (scratch / output for output in outputs)
+    responses = evoked.grand_average(averages)
+    report.evoked_picture(drawn, responses, f"{data_set}: average of all labelled series")
+    table, *pictures = results
+    shown = dict(zip(PICTURES.values(), pictures, strict=True))
+    shown["Evoked responses of the data set"] = drawn
+    report.write_report(page, name, pd.read_csv(table, index_col=0), shown, settings)
 
 
 def submit_work(
@@ -667,12 +766,8 @@ def _go(flow: Flow, stage: Stage, say: Say) -> Result:
         return Result(folder, None, auc)
     flow.train(found, final=True)
     path = flow.submit(found)
-    write_whole(folder / "config.yaml", lambda hidden: _write_config(flow.config, hidden))
+    settings = OmegaConf.to_yaml(OmegaConf.structured(flow.config))
+    write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, settings))
     say(str(path))
     return Result(folder, path, auc)
 
-
-def _write_config(config: Config, path: Path) -> None:
-    from omegaconf import OmegaConf
-
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")

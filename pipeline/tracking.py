@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,27 @@ from pipeline.errors import PipelineError
 from pipeline.stage import write_text, write_whole
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
 # MLflow sends usage statistics unless told otherwise; whoever wants that can set it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the stages have their own
+
+
+PACKAGE = Path(__file__).parent
+# What MLflow says of the tables of a new store, of its monitor, of a model's registration.
+CHATTY = (
+    "alembic", "mlflow.store.db.utils", "mlflow.system_metrics", "mlflow.pyfunc", "mlflow.models",
+    "mlflow.tracking",
+)  # fmt: skip
+SECONDS = "seconds_"  # before a stage's name
+
+
+def requirements() -> list[str]:
+    """Give the packages that this one needs, with their pinned versions."""
+    wanted = metadata.requires("grasp-and-lift") or []
+    return [line for line in wanted if "extra ==" not in line]
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
@@ -67,6 +85,13 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._monitor: Any = None
         self._experiment = ""
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a run is open, or was left so by a command that was cut off."""
+        left = self.memory is not None and self.memory.exists()
+        return self.config.tracking.enabled and (self._client is not None or left)
 
     @property
     def uri(self) -> str:
@@ -83,8 +108,7 @@ class Tracker:
         if self._client is None:
             import logging
 
-            # the tables they make for a new store; and what the monitor says of itself
-            for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+            for chatty in CHATTY:
                 logging.getLogger(chatty).setLevel(logging.WARNING)
             import mlflow
             from mlflow.exceptions import MlflowException
@@ -115,6 +139,7 @@ class Tracker:
                     self.parent, resume_logging=True, tracking_uri=self.uri
                 )
                 self._monitor.start()
+            self.metrics(self._seconds)
         return self._client
 
     def _begin(self) -> None:
@@ -145,6 +170,9 @@ class Tracker:
         except (MlflowException, ValueError, KeyError):
             return False  # deleted meanwhile
         self.parent, self._children = stored["parent"], stored["children"]
+        before = self._client.get_run(self.parent).data.metrics
+        for key in [key for key in before if key.startswith(SECONDS)]:
+            self._seconds[key] = self._seconds.get(key, 0.0) + before[key]
         self._client.set_tag(self.parent, "resumed", "true")
         return True
 
@@ -184,6 +212,13 @@ class Tracker:
         metrics = [Metric(k, v, now, news["step"]) for k, v in news["metrics"].items()]
         client.log_batch(self._children[task], metrics=metrics)
 
+    def took(self, stage: str, seconds: float) -> None:
+        """Note what a stage took; it is recorded when there is a run to record it in."""
+        key = f"{SECONDS}{stage}"
+        self._seconds[key] = self._seconds.get(key, 0.0) + seconds
+        if self._client is not None:
+            self.metrics({key: self._seconds[key]})
+
     def metrics(self, values: dict[str, float]) -> None:
         """Record figures of the whole command."""
         client = self._open()
@@ -216,6 +251,67 @@ class Tracker:
         if client is not None and self.parent is not None:
             for path in paths:
                 client.log_artifact(self.parent, str(path))
+
+    def model(
+        self, recipe: Path, example: pd.DataFrame, events: tuple[str, ...], subject: int
+    ) -> None:
+        """Keep the fitted recipe as a model that MLflow can load and serve, once a run.
+
+        Parameters
+        ----------
+        recipe : Path
+            The folder that `pipeline.serving.export` wrote.
+        example : DataFrame, shape (n, C)
+            Raw samples, with the channels' names.
+        events : tuple of str
+            The columns of what is predicted.
+        subject : int
+            Whose samples they are.
+        """
+        client = self._open()
+        if client is None or self.parent is None:
+            return
+        if "model" in client.get_run(self.parent).data.tags:
+            return  # by the command that was cut off
+        import mlflow
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+        whole = example.dtypes.map(lambda kind: kind.kind in "iu").all()
+        sample = DataType.long if whole else DataType.double
+        signature = ModelSignature(
+            Schema([ColSpec(sample, channel) for channel in example.columns]),
+            Schema([ColSpec(DataType.float, event) for event in events]),
+            ParamSchema([ParamSpec("subject", DataType.long, subject)]),
+        )
+        if whole:
+            example = example.astype("int64")
+        mlflow.set_tracking_uri(self.uri)
+        info = Model.log(
+            artifact_path=None, name="model", flavor=mlflow.pyfunc, run_id=self.parent,
+            registered_model_name=self.config.tracking.register,
+            python_model=str(PACKAGE / "served_model.py"), artifacts={"recipe": str(recipe)},
+            code_paths=[str(PACKAGE)], signature=signature,
+            input_example=(example, {"subject": subject}), pip_requirements=requirements(),
+        )  # fmt: skip
+        client.set_tag(self.parent, "model", info.model_uri)
+        if self.config.tracking.register and info.registered_model_version is not None:
+            self._champion(self.config.tracking.register, str(info.registered_model_version))
+
+    def _champion(self, name: str, version: str) -> None:
+        """Let the alias ``champion`` name the version, unless the one it names scored higher."""
+        assert self._client is not None
+        assert self.parent is not None
+        from mlflow.exceptions import MlflowException
+
+        mine = self._client.get_run(self.parent).data.metrics.get("auc_mean", 0.0)
+        try:
+            best = self._client.get_model_version_by_alias(name, "champion")
+            before = self._client.get_run(best.run_id).data.metrics.get("auc_mean", 0.0)
+        except MlflowException:  # none yet, or its run is gone
+            before = 0.0
+        if mine >= before:
+            self._client.set_registered_model_alias(name, "champion", version)
 
     def close(self, error: BaseException | None = None) -> None:
         """End the runs; with an error, as failed, or killed where the user stopped it."""

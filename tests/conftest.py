@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def tapped_series(subject: int, number: int, rows: int = 600, offset: float = 0.
 def told(news: list) -> Callable[[float, dict], None]:
     """Give a report that keeps what it is told."""
     return lambda progress, more: news.append((progress, more))
+
+
+def free_port() -> int:
+    """Give a port of the loopback address that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""The average response to each event: what the data set looks like, for the report alone.
+
+No prediction reads any of this, and so the windows may be centred and the filter without a phase.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mne
+import numpy as np
+
+from pipeline.recording import Description, Recording, label_runs, series_name
+from pipeline.stage import Report
+
+AROUND = (-1.0, 1.0)  # s around an event's centre
+LOWPASS_HZ = 20.0
+
+
+def average_series(
+    scratch: Path, report: Report, folder: Path, subject: int, series: int, about: Description
+) -> None:
+    """Average one series around each of its events (the work of one task).
+
+    Writes ``<name>-ave.fif``, one `mne.Evoked` an event that occurs, named after it.
+
+    Parameters
+    ----------
+    scratch : Path
+        Where to write.
+    report : callable
+        Not used: the task is short.
+    folder : Path
+        The ingested recordings.
+    subject, series : int
+        Which one.
+    about : Description
+        What the recordings share.
+    """
+    recording = Recording.load(folder, subject, series, about)
+    assert recording.events is not None
+    raw = recording.to_raw().set_annotations(None)
+    evokeds = []
+    for column, event in enumerate(about.events):
+        runs = label_runs(recording.events[:, column])
+        centres = [[(first + last) // 2, 0, 1] for first, last in runs]
+        if not centres:
+            continue
+        epochs = mne.Epochs(
+            raw, np.array(centres), {event: 1}, *AROUND, baseline=None, detrend=0, preload=True,
+            verbose=False,
+        )  # fmt: skip
+        if len(epochs):  # an event at the very edge has no whole epoch
+            evoked = epochs.average()
+            evoked.comment = event
+            evokeds.append(evoked)
+    mne.write_evokeds(scratch / f"{series_name(subject, series)}-ave.fif", evokeds, verbose=False)
+
+
+def grand_average(files: list[Path]) -> dict[str, mne.Evoked]:
+    """Average all series' responses, each trial counting the same.
+
+    Parameters
+    ----------
+    files : list of Path
+        From `average_series`.
+
+    Returns
+    -------
+    dict of str to mne.Evoked
+        By event, low-passed.
+    """
+    found: dict[str, list[mne.Evoked]] = {}
+    for file in files:
+        for evoked in mne.read_evokeds(file, verbose=False):
+            found.setdefault(evoked.comment, []).append(evoked)
+    together = {}
+    for event, evokeds in found.items():
+        together[event] = mne.combine_evoked(evokeds, "nave")
+        high = LOWPASS_HZ if together[event].info["sfreq"] > 2 * LOWPASS_HZ else None
+        together[event].filter(None, high, verbose=False)
+        together[event].comment = event
+    return together

@@ -1,0 +1,156 @@
+"""A fitted recipe on its own: raw samples of one series in, probabilities out.
+
+It holds everything on the way, the filter bank, the scalers and the networks, of all subjects, and
+of a stack's members too. What it predicts equals the pipeline's own predictions bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.detector import Detector, hold, sigmoid
+from pipeline.errors import DataError
+from pipeline.filtering import FilterBank
+from pipeline.linear import LinearDetector
+from pipeline.recording import Description
+from pipeline.stack import side_by_side
+from pipeline.stage import write_text
+from pipeline.windowed import WindowedDetector
+
+AnyDetector = Detector | LinearDetector | WindowedDetector
+
+# By method.kind: what a model's file holds.
+DETECTORS: dict[str, type[AnyDetector]] = {
+    "lstm": Detector, "lda": LinearDetector, "lr": LinearDetector,
+    "gru": WindowedDetector, "cnn": WindowedDetector,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FittedRecipe:
+    """What a recipe has learned, with all that is needed to apply it.
+
+    Parameters
+    ----------
+    about : Description
+        Of the recordings it was fitted on.
+    every : int
+        The recording's rows to a row of its features.
+    bank : dict or None
+        Arguments of `pipeline.filtering.FilterBank` after the rate; None for a stack.
+    members : tuple of FittedRecipe
+        A stack's first level, whose logits are its features.
+    detectors : dict of int to detector
+        By subject.
+    """
+
+    about: Description
+    every: int
+    bank: dict[str, Any] | None
+    members: tuple[FittedRecipe, ...]
+    detectors: dict[int, AnyDetector]
+
+    def logits(self, signal: np.ndarray, subject: int) -> np.ndarray:
+        """Predict one series at the features' rate.
+
+        Parameters
+        ----------
+        signal : ndarray, shape (T, C)
+            The raw samples, from the series' start.
+        subject : int
+            Whose.
+
+        Returns
+        -------
+        ndarray of float32, shape (T', E)
+        """
+        if self.bank is None:
+            parts = [(member.logits(signal, subject), member.every) for member in self.members]
+            features = side_by_side(parts, len(signal), self.every)
+        else:
+            features, _ = FilterBank(self.about.rate, **self.bank).transform(signal)
+        return self.detectors[subject].predict(features, subject)
+
+    def predict(self, signal: np.ndarray, subject: int) -> np.ndarray:
+        """Give the probability of every event at every sample.
+
+        Parameters
+        ----------
+        signal : ndarray, shape (T, C)
+            The raw samples of one series, in the files' units, from the series' start.
+        subject : int
+            Whose; one that was learned from.
+
+        Returns
+        -------
+        ndarray of float32, shape (T, E)
+            Row t depends on samples up to t only.
+
+        Raises
+        ------
+        DataError
+            For a subject that is not known, or a signal that is not numbers of this shape.
+        """
+        if subject not in self.detectors:
+            known = ", ".join(str(s) for s in self.detectors)
+            raise DataError(f"subject={subject}: none that was learned from; choose from {known}")
+        channels = len(self.about.channels)
+        if signal.ndim != 2 or signal.shape[1] != channels or not len(signal):
+            raise DataError(f"samples of shape {signal.shape}: expected (rows, {channels})")
+        if not np.isfinite(signal).all():
+            row, column = np.argwhere(~np.isfinite(signal))[0]
+            raise DataError(f"row {row}, channel {self.about.channels[column]}: no finite number")
+        held = hold(self.logits(signal, subject), self.every, len(signal))
+        return sigmoid(held).astype(np.float32)
+
+    @classmethod
+    def load(cls, folder: Path) -> FittedRecipe:
+        """Read what `export` wrote."""
+        stored = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        about = stored["about"]
+        about |= {key: tuple(about[key]) for key in ("channels", "events")}
+        kind, detectors = DETECTORS[stored["kind"]], {}
+        for name, subjects in stored["models"].items():
+            detectors |= dict.fromkeys(subjects, kind.load(folder / name))
+        members = tuple(cls.load(folder / f"member{i}") for i in range(stored["members"]))
+        return cls(Description(**about), stored["every"], stored["bank"], members, detectors)
+
+
+def export(
+    folder: Path,
+    about: Description,
+    every: int,
+    bank: dict[str, Any] | None,
+    kind: str,
+    models: dict[Path, list[int]],
+    members: int,
+) -> None:
+    """Copy fitted models into a folder with what `FittedRecipe.load` needs beside them.
+
+    Parameters
+    ----------
+    folder : Path
+        New; a stack's members are exported into its ``member0``, ``member1``, ...
+    about, every, bank
+        See `FittedRecipe`.
+    kind : str
+        A key of `DETECTORS`.
+    models : dict of Path to list of int
+        Each model's file, and the subjects it is for.
+    members : int
+        How many a stack has.
+    """
+    folder.mkdir(parents=True)
+    for path in models:
+        shutil.copyfile(path, folder / path.name)
+    stored = {
+        "about": asdict(about), "every": every, "bank": bank, "kind": kind,
+        "models": {path.name: subjects for path, subjects in models.items()}, "members": members,
+    }  # fmt: skip
+    write_text(folder / "recipe.json", json.dumps(stored, indent=1))

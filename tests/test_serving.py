@@ -1,0 +1,193 @@
+"""A fitted recipe on its own, and as MLflow loads and serves it, equals the pipeline bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.config import PROJECT
+from pipeline.errors import DataError
+from pipeline.recording import Recording
+from pipeline.serving import FittedRecipe
+from pipeline.stages import Flow, run
+from tests.conftest import RECIPES, SMALL, SMALL_RECIPE, free_port, make_config
+
+
+def submitted(path: Path, name: str) -> np.ndarray:
+    """The rows of one series of a submission, as single precision: what was written."""
+    table = pd.read_csv(path, index_col="id")
+    return table[table.index.str.startswith(f"{name}_")].to_numpy(np.float32)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_exported_predicts_what_was_submitted(recipe, recipes_folder, tmp_path):
+    flow = Flow(make_config(recipes_folder, f"experiment={recipe}", *SMALL_RECIPE))
+    path = run(flow.config, say=lambda line: None).submission
+    flow.export(flow.found(), tmp_path / "recipe")
+    exported = FittedRecipe.load(tmp_path / "recipe")
+    for subject in (1, 2):
+        recording = Recording.load(flow.ingest_folder.path, subject, 4, flow.about)
+        got = exported.predict(np.asarray(recording.signal), subject)
+        np.testing.assert_array_equal(got, submitted(path, recording.name))
+
+
+def test_what_cannot_be_predicted_is_refused(recipes_folder, tmp_path):
+    flow = Flow(make_config(recipes_folder, "experiment=fbl_lda", *SMALL_RECIPE))
+    run(flow.config, say=lambda line: None)
+    flow.export(flow.found(), tmp_path / "recipe")
+    exported = FittedRecipe.load(tmp_path / "recipe")
+    samples = np.zeros((30, 32))
+    with pytest.raises(DataError, match="subject=3: none that was learned from; choose from 1, 2"):
+        exported.predict(samples, 3)
+    with pytest.raises(DataError, match=r"shape \(30, 31\): expected \(rows, 32\)"):
+        exported.predict(samples[:, 1:], 1)
+    samples[7, 2] = np.nan
+    with pytest.raises(DataError, match="row 7, channel F7: no finite number"):
+        exported.predict(samples, 1)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A small command that was recorded, its model registered: the flow, submission and store."""
+    folder = tmp_path_factory.mktemp("recorded")
+    uri = f"sqlite:///{folder / 'runs.db'}"
+    more = ("tracking.enabled=true", f"tracking.uri={uri}", "tracking.register=grasp")
+    flow = Flow(make_config(folder, "dataset=simulated", *SMALL, *more))
+    here = os.getcwd()
+    os.chdir(folder)  # a store of one's own keeps its files where the command was given
+    try:
+        path = run(flow.config, say=lambda line: None).submission
+    finally:
+        os.chdir(here)
+    return flow, path, uri
+
+
+def elsewhere(uri: str) -> dict[str, str]:
+    """The environment of a process that knows nothing of this project but where runs are."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"MLFLOW_TRACKING_URI": uri}
+
+
+LOAD = """
+import sys, mlflow, pandas as pd
+import numpy as np
+model = mlflow.pyfunc.load_model("models:/grasp@champion")
+import pipeline
+assert "artifacts" in pipeline.__file__ or "models" in pipeline.__file__, pipeline.__file__
+frame = pd.read_csv(sys.argv[1]).drop(columns="id")
+got = model.predict(frame[frame.columns[::-1]], params={"subject": 2})
+assert list(got.columns)[0] == "HandStart"
+np.save("frame.npy", got.to_numpy())
+names = np.ascontiguousarray(frame.to_numpy()).view([(name, "int64") for name in frame.columns])[:, 0]
+np.save("named.npy", model.predict(names, params={"subject": 2}).to_numpy())
+plain = model.unwrap_python_model().predict(None, frame.to_numpy(), {"subject": 2})
+np.save("plain.npy", plain.to_numpy())
+"""
+
+
+def test_a_new_process_elsewhere_loads_it_by_alias(recorded, tmp_path):
+    flow, path, uri = recorded
+    (raw,) = [r for r in flow.found() if (r.subject, r.series) == (2, 3)]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(raw.data.path)],
+        cwd=tmp_path, env=elsewhere(uri), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = submitted(path, raw.name)
+    for kind in ("frame", "named", "plain"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{kind}.npy"), expected)
+
+
+def test_it_holds_no_pickle_and_says_what_goes_in_and_out(recorded):
+    flow, _, uri = recorded
+    client = mlflow.MlflowClient(uri)
+    (found,) = client.search_model_versions("name='grasp'")
+    run_id = client.get_run(found.run_id).info.run_id
+    assert "mlflow.parentRunId" not in client.get_run(run_id).data.tags
+    mlflow.set_tracking_uri(uri)
+    folder = Path(mlflow.artifacts.download_artifacts("models:/grasp@champion"))
+    assert not list(folder.rglob("*.pkl"))
+    signature = mlflow.models.get_model_info("models:/grasp@champion").signature
+    assert signature.inputs.input_names() == list(flow.about.channels)
+    assert signature.outputs.input_names() == list(flow.about.events)
+    assert signature.params.params[0].name == "subject"
+    needed = (folder / "requirements.txt").read_text()
+    assert "torch==" in needed
+    assert "pytest" not in needed
+
+
+def test_the_champion_is_the_better_one(recorded):
+    flow, _, uri = recorded
+    client = mlflow.MlflowClient(uri)
+    (first,) = client.search_model_versions("name='grasp'")
+    flow.tracker.parent = None
+    for better, expected in ((-0.2, "1"), (0.2, "2")):
+        auc = client.get_run(first.run_id).data.metrics["auc_mean"] + better
+        other = client.create_run(client.get_run(first.run_id).info.experiment_id)
+        client.log_metric(other.info.run_id, "auc_mean", auc)
+        version = client.create_model_version("grasp", first.source, other.info.run_id)
+        flow.tracker._client, flow.tracker.parent = client, other.info.run_id
+        flow.tracker._champion("grasp", version.version)
+        best = client.get_model_version_by_alias("grasp", "champion")
+        assert best.version == (version.version if better > 0 else "1")
+    client.set_registered_model_alias("grasp", "champion", "1")
+
+
+def ask(port: int, body: dict) -> tuple[int, str]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_served_over_http_it_answers_with_the_submission_s_rows(recorded, tmp_path):
+    flow, path, uri = recorded
+    (raw,) = [r for r in flow.found() if (r.subject, r.series) == (1, 3)]
+    port = free_port()
+    command = [
+        sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/grasp@champion",
+        "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    log = open(tmp_path / "log", "w")  # noqa: SIM115
+    server = subprocess.Popen(
+        command, cwd=tmp_path, env=elsewhere(uri), stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        table = pd.read_csv(raw.data.path).drop(columns="id")
+        body = {"dataframe_split": table.to_dict(orient="split"), "params": {"subject": 1}}
+        status, text = ask(port, body)
+        assert status == 200, text
+        got = pd.DataFrame(json.loads(text)["predictions"]).to_numpy(np.float32)
+        np.testing.assert_array_equal(got, submitted(path, raw.name))
+        status, text = ask(port, {**body, "params": {"subject": 9}})
+        assert status == 400
+        assert "none that was learned from; choose from 1, 2" in text
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+        log.close()

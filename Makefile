@@ -2,6 +2,7 @@
 PYTHON ?= python3
 RECIPE ?= lstm
 ARGS ?=
+PORT ?= 5000
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -12,8 +13,11 @@ INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
 FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/raw/*_data.csv*))
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
+# Where runs are recorded.
+STORE = $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}
+
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate lock clean
+.PHONY: help train submit check data ui serve test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -47,9 +51,13 @@ check: $(INSTALLED)  ## check a submission: make check FILE=submission.csv
 data: $(INSTALLED_KAGGLE)  ## download Kaggle's files into data/raw (needs a Kaggle account)
 	@$(RUN) -m pipeline.download data/raw
 
-ui: $(INSTALLED)  ## look at the runs in MLflow, at http://127.0.0.1:5000
-	@MLFLOW_DISABLE_TELEMETRY=$${MLFLOW_DISABLE_TELEMETRY:-true} $(VENV)/bin/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 \
-		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+ui: $(INSTALLED)  ## look at the runs in MLflow, at http://127.0.0.1:5000 (or PORT=...)
+	@MLFLOW_DISABLE_TELEMETRY=$${MLFLOW_DISABLE_TELEMETRY:-true} $(VENV)/bin/mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+		--backend-store-uri "$(STORE)"
+
+serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=models:/NAME@champion PORT=5001
+	@PATH="$(abspath $(VENV))/bin:$$PATH" MLFLOW_TRACKING_URI="$(STORE)" $(VENV)/bin/mlflow models serve \
+		--model-uri '$(MODEL)' --env-manager local --host 127.0.0.1 --port $(PORT)
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 	$(RUN) -m pytest $(ARGS)

@@ -117,12 +117,13 @@ class Tracker:
                 self._client = mlflow.MlflowClient(self.uri)
                 experiment = self.config.tracking.experiment or self.config.dataset.name
                 known = self._client.get_experiment_by_name(experiment)
-                local = self.uri == f"sqlite:///{PROJECT / 'mlflow.db'}"
-                where = (PROJECT / "mlruns").as_uri() if local else None
+                file = self.uri.removeprefix("sqlite:///")
+                # beside the file, and not wherever the command was given
+                where = None if file == self.uri else Path(file).with_name("mlruns")
                 self._experiment = (
                     known.experiment_id
                     if known
-                    else self._client.create_experiment(experiment, artifact_location=where)
+                    else self._client.create_experiment(experiment, where and where.resolve().as_uri())
                 )
                 if not self._go_on():
                     self._begin()
@@ -179,7 +180,10 @@ class Tracker:
     def _start(self, name: str, tags: dict[str, str]) -> str:
         assert self._client is not None
         simulated = str(self.config.dataset.source.name == "simulated").lower()
-        common = {"mlflow.runName": name, "recipe": self.config.recipe, "simulated": simulated}
+        common = {
+            "mlflow.runName": name, "recipe": self.config.recipe, "simulated": simulated,
+            "mlflow.source.name": "python -m pipeline", "mlflow.source.type": "LOCAL",
+        }  # fmt: skip
         made = self._client.create_run(self._experiment, run_name=name, tags={**common, **tags})
         run = made.info.run_id
         if self.memory is not None:
@@ -207,7 +211,7 @@ class Tracker:
 
         if task not in self._children:
             tags = {"mlflow.parentRunId": self.parent or "", "job": task}
-            self._children[task] = self._start(f"{self.name} {task}", tags)
+            self._children[task] = self._start(f"{task} {self.name}", tags)
         now = int(time.time() * 1000)
         metrics = [Metric(k, v, now, news["step"]) for k, v in news["metrics"].items()]
         client.log_batch(self._children[task], metrics=metrics)
@@ -274,6 +278,7 @@ class Tracker:
         if "model" in client.get_run(self.parent).data.tags:
             return  # by the command that was cut off
         import mlflow
+        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model, ModelSignature
         from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
@@ -294,7 +299,13 @@ class Tracker:
             code_paths=[str(PACKAGE)], signature=signature,
             input_example=(example, {"subject": subject}), pip_requirements=requirements(),
         )  # fmt: skip
+        client.log_outputs(self.parent, [LoggedModelOutput(info.model_id, step=0)])
         client.set_tag(self.parent, "model", info.model_uri)
+        described = client.get_run(self.parent).data.tags.get("mlflow.note.content", "")
+        self.describe(
+            f"{described}\n\nThe model, for a series of raw samples (`frame`) of a subject: "
+            f'`mlflow.pyfunc.load_model("{info.model_uri}").predict(frame, params={{"subject": 1}})`'
+        )
         if self.config.tracking.register and info.registered_model_version is not None:
             self._champion(self.config.tracking.register, str(info.registered_model_version))
 

@@ -1,0 +1,155 @@
+"""What a person sees who opens the runs in a browser, after two commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from pipeline.config import PROJECT
+from pipeline.stages import run
+from tests.conftest import SMALL, free_port, make_config
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
+)
+RECIPES = ("lstm", "fbl_lda")
+# No sandbox, because root may have none; and nothing that would look for other machines.
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1900,1200",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> tuple[str, dict[str, float]]:
+    """Two recorded commands: the store, and each recipe's AUC."""
+    folder = tmp_path_factory.mktemp("ui")
+    uri = f"sqlite:///{folder / 'runs.db'}"
+    aucs = {}
+    for recipe in RECIPES:
+        more = (f"experiment={recipe}", "tracking.enabled=true", f"tracking.uri={uri}")
+        result = run(make_config(folder, "dataset=simulated", *SMALL, *more), say=lambda line: None)
+        aucs[recipe] = float(result.auc.loc["pooled", "mean"])
+    return uri, aucs
+
+
+@pytest.fixture(scope="module")
+def address(runs, tmp_path_factory) -> Iterator[str]:
+    """Where `make ui` shows them."""
+    port, log = free_port(), tmp_path_factory.mktemp("log") / "ui.log"
+    with open(log, "w") as out:
+        server = subprocess.Popen(
+            ["make", "ui", f"PORT={port}", f"VENV={sys.prefix}"],
+            cwd=PROJECT, env={**os.environ, "MLFLOW_TRACKING_URI": runs[0]},
+            stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    where = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            try:
+                urllib.request.urlopen(f"{where}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield where
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    """A real browser without a window."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def wait(browser: webdriver.Chrome, what: Callable[[], object]) -> object:
+    ignored = [StaleElementReferenceException]
+    return WebDriverWait(browser, 60, ignored_exceptions=ignored).until(lambda _: what())
+
+
+def find(browser: webdriver.Chrome, path: str) -> WebElement:
+    return wait(browser, lambda: next(iter(browser.find_elements(By.XPATH, path)), None))
+
+
+def picture(browser: webdriver.Chrome, folder: Path, name: str) -> None:
+    """Keep what is to be seen, for whoever wants to look (SCREENSHOTS=folder)."""
+    folder = Path(os.environ.get("SCREENSHOTS", folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(folder / f"{name}.png"))
+
+
+def test_runs_are_found_sorted_and_opened(runs, address, browser, tmp_path):
+    _, aucs = runs
+    browser.get(f"{address}/#/experiments")
+    find(browser, "//a[text()='simulated']").click()
+    find(browser, "//a[contains(., 'Training runs')]").click()
+    find(browser, "//button[contains(., 'Sort')]").click()
+    find(browser, "//input[@placeholder='Search']").send_keys("auc_mean")
+    find(browser, "//*[text()='auc_mean']").click()
+    best_first = sorted(aucs, key=aucs.__getitem__, reverse=True)
+
+    def rows() -> list[str]:
+        texts = [e.text for e in browser.find_elements(By.XPATH, "//*[@role='row'][@row-index]")]
+        return [t for t in texts if any(recipe in t for recipe in RECIPES)]
+
+    def is_sorted() -> bool:
+        return [next(r for r in RECIPES if r in text) for text in rows()[:2]] == best_first
+
+    wait(browser, is_sorted)
+    listed = "\n".join(rows())
+    for recipe in RECIPES:
+        for child in ("subj1_validate", "subj2_validate"):
+            assert f"{recipe}-simulated" in listed
+            assert child in listed
+    text = browser.find_element(By.TAG_NAME, "body").text
+    for auc in aucs.values():
+        assert f"{auc:.6f}"[:-1] in text
+    picture(browser, tmp_path, "runs")
+
+    name = f"//*[@role='row']//a[contains(., '{best_first[0]}-simulated') and not(contains(., ' '))]"
+    find(browser, name).click()
+    find(browser, "//*[text()='Child runs']")
+    find(browser, "//table//th[contains(., 'HandStart')]")  # the description's table
+    picture(browser, tmp_path, "run")
+
+    find(browser, "//a[contains(., 'Artifacts')] | //*[@role='tab'][.='Artifacts']").click()
+    find(browser, "//*[text()='roc_simulated.png']").click()
+    wide = "return Math.max(0, ...[...document.images].filter(i => i.src.startsWith('blob:'))"
+    wait(browser, lambda: browser.execute_script(f"{wide}.map(i => i.naturalWidth))") >= 600)
+    picture(browser, tmp_path, "roc")
+
+    find(browser, "//*[text()='report_simulated.html']").click()
+    browser.switch_to.frame(find(browser, "//iframe"))
+    find(browser, "//*[contains(text(), 'Evoked responses of the data set')]")
+    pictures = "return [...document.images].filter(i => i.naturalWidth >= 400).length"
+    wait(browser, lambda: browser.execute_script(pictures) >= 6)
+    assert "pooled" in browser.find_element(By.TAG_NAME, "body").text
+    browser.switch_to.default_content()
+    picture(browser, tmp_path, "report")

@@ -5,7 +5,6 @@ The way is one-directional. `run` goes along it as far as the configuration's ``
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -42,7 +41,7 @@ from pipeline.ingest import RawSeries
 from pipeline.linear import LinearDetector
 from pipeline.recording import Description, Recording, series_name
 from pipeline.scoring import Score
-from pipeline.stage import Folder, Report, Task, code_digest, contents, digest, write_whole
+from pipeline.stage import Folder, Report, Task, code_digest, contents, cores, digest, write_whole
 from pipeline.stage import run as run_tasks
 from pipeline.tracking import Tracker
 from pipeline.training import Job, Options
@@ -98,8 +97,7 @@ class Flow:
         self.derived = config_module.path(config.data_dir) / "derived" / data.name
         self.labelled = [*data.train_series, *data.valid_series]
         self.unlabelled = list(data.test_series)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self.cores = cores or 1
+        self.cores = cores()
         self.workers = config.workers or self.cores
         self.members = [Flow(member, say) for member in stack.member_configs(config)]
         self.every = (

@@ -623,6 +623,9 @@ def run(config: Config, say: Say = print) -> Result:
     flow = Flow(config, say)
     try:
         result = _go(flow, config.stage, say)
+        if config.stage in (Stage.train, Stage.evaluate, Stage.submit):
+            pooled = {} if result.auc is None else result.auc.loc["pooled"].dropna().to_dict()
+            flow.tracker.join({f"auc_{event}": value for event, value in pooled.items()})
     except BaseException as error:
         flow.tracker.close(error)
         raise

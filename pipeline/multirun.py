@@ -54,7 +54,8 @@ class Group(Tracker):
     params : dict of str
         The run's parameters.
     memory : Path
-        Where to keep which run it is until it has ended well; given again, it goes on with it.
+        Where to keep which run it is: given again, it goes on with it. A sweep that has ended well
+        is forgotten; a study may still get more trials.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Group(Tracker):
     ) -> None:
         alone = replace(config.tracking, system_metrics=False)  # the jobs measure
         super().__init__(replace(config, recipe=kind, tracking=alone), name, memory)
-        self.params = params
+        self.kind, self.params = kind, params
 
     def _begin(self) -> None:
         tags = {"resumable": "true"}
@@ -98,6 +99,8 @@ class Group(Tracker):
                 self._client.set_tag(run.info.run_id, "failure", "its process ended before it")
                 self._client.set_terminated(run.info.run_id, "KILLED")
         super().close(error)
+        if self.kind == "study" and self.memory is not None:
+            self._remember()  # it may be given more trials
 
 
 def name_job(number: int, overrides: str) -> None:

@@ -3,6 +3,7 @@ PYTHON ?= python3
 RECIPE ?= lstm
 ARGS ?=
 PORT ?= 5000
+NAME ?= tuned
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -17,7 +18,7 @@ DATASET ?= $(if $(FOUND),kaggle,simulated)
 STORE = $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui serve test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate lock clean
+.PHONY: help train submit check data ui serve test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -70,6 +71,12 @@ lint: $(INSTALLED_DEV)  ## style, types and formatting
 format: $(INSTALLED_DEV)  ## put the code into its format
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+sweep: $(INSTALLED)  ## search a recipe's parameters with Optuna: make sweep ARGS="trials=20 study=NAME"
+	@$(RUN) -m pipeline.sweep dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
+
+sweep-best: $(INSTALLED)  ## write the best trial as a preset: make sweep-best NAME=tuned
+	@$(RUN) -m pipeline.sweep best dataset=$(DATASET) experiment=$(RECIPE) name=$(NAME) $(ARGS)
 
 bench: $(INSTALLED)  ## every preset on the same recordings; writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.methods $(ARGS)

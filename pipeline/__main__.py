@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from pipeline import config as configuration
+from pipeline import multirun
 from pipeline.errors import PipelineError
+
+STOPPED = "stopped; the same command goes on from here"
 
 
 @hydra.main(config_path=str(configuration.CONF), config_name="config", version_base="1.3")
@@ -20,13 +26,14 @@ def _main(composed: DictConfig) -> float | None:
         config = configuration.checked(composed)
         from pipeline.stages import run  # here, so that a mistake is told before torch is loaded
 
-        result = run(config)
-    except (PipelineError, OmegaConfBaseException) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        result = run(config, multirun.say)
+    except Exception as error:
+        if multirun.is_job():
+            multirun.tell_failure(error)
+        if isinstance(error, PipelineError | OmegaConfBaseException):
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        raise
     return None if result.auc is None else float(result.auc.loc["pooled", "mean"])
 
 
@@ -39,7 +46,31 @@ def main() -> None:
     configuration.register()
     signal.signal(signal.SIGTERM, _stop)  # as ctrl-C: the runs are marked, and it can go on later
     logging.captureWarnings(True)
-    _main()
+    wanted = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # what goes wrong while composing is told below
+    try:
+        _main()
+        multirun.end()
+    except BaseException as error:
+        multirun.end(error)
+        if wanted or not isinstance(error, KeyboardInterrupt | Exception):
+            raise
+        sys.exit(_tell(error))
+
+
+def _tell(error: BaseException) -> int:
+    """Say in one line what went wrong; give the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        print(STOPPED, file=sys.stderr)
+        return 130
+    if isinstance(error, multirun.JobFault):
+        return 1
+    if not isinstance(error, PipelineError):  # a job has told that itself
+        mistake = (HydraException, OmegaConfBaseException, MarkedYAMLError)
+        if not isinstance(error, mistake):
+            raise error
+        print(f"error: {configuration.mistake(error)}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

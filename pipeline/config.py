@@ -16,11 +16,16 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from pipeline.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
+
+# For Hydra's own files; here, because a sweep's workers import this before they compose.
+OmegaConf.register_new_resolver("project", lambda text: str(path(text)), replace=True)
 
 # Functional Enum calls, because `global` cannot be written as a class attribute.
 Scope = Enum("Scope", ["subject", "global"])
@@ -229,6 +234,29 @@ def compose(overrides: list[str]) -> Config:
             return checked(hydra_compose("config", overrides))
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def mistake(error: BaseException) -> str:
+    """Say in one line what is wrong with a command line or a file of ``conf/``.
+
+    Parameters
+    ----------
+    error : HydraException, OmegaConfBaseException or MarkedYAMLError
+        As raised while composing.
+    """
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f"{mark.name}: line {mark.line + 1}: " if mark else ""
+        return f"{where}{error.problem or error.context}"
+    text = str(error).split("\nConfig search path")[0]
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException):
+        text += f"\n{str(cause).splitlines()[0]}"
+    lines = [line.strip().rstrip(".") for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("To append to your config")]
+    head = next((i for i, line in enumerate(lines) if line.endswith(":")), len(lines))
+    told = "; ".join(lines[: head + 1])
+    return told + (f" {', '.join(rest)}" if (rest := lines[head + 1 :]) else "")
 
 
 def checked(composed: DictConfig) -> Config:

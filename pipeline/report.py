@@ -207,7 +207,10 @@ def reliability_picture(
 
 
 def evoked_picture(
-    path: Path, evokeds: dict[str, mne.Evoked], title: str, times: tuple[float, ...] = (-0.4, 0, 0.4)
+    path: Path,
+    evokeds: dict[str, mne.Evoked],
+    title: str,
+    times: tuple[float, ...] = (-0.4, 0, 0.4),
 ) -> None:
     """Draw the average response to each event: every channel's curve, and scalp maps.
 
@@ -226,8 +229,8 @@ def evoked_picture(
 
     rows = len(evokeds)
     figure, panels = plt.subplots(
-        rows, 1 + len(times), figsize=(10, 1.7 * rows + 0.9), width_ratios=[2.6, *(1 for _ in times)],
-        squeeze=False,
+        rows, 1 + len(times), figsize=(10, 1.7 * rows + 0.9), squeeze=False,
+        width_ratios=[2.6, *(1 for _ in times)],
     )  # fmt: skip
     figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / (1.7 * rows + 0.9), bottom=0.06,
                            hspace=0.4, wspace=0.1)  # fmt: skip

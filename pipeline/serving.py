@@ -115,7 +115,8 @@ class FittedRecipe:
         stored = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         about = stored["about"]
         about |= {key: tuple(about[key]) for key in ("channels", "events")}
-        kind, detectors = DETECTORS[stored["kind"]], {}
+        kind = DETECTORS[stored["kind"]]
+        detectors: dict[int, AnyDetector] = {}
         for name, subjects in stored["models"].items():
             detectors |= dict.fromkeys(subjects, kind.load(folder / name))
         members = tuple(cls.load(folder / f"member{i}") for i in range(stored["members"]))

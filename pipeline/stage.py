@@ -4,7 +4,8 @@ A task is fresh when its manifest says that the same code, with the same slice o
 configuration and the same input contents, wrote the files that are there now. Everything else is
 stale and is done again. The outputs are written in a hidden folder and renamed into place, the
 manifest last, so that a stage is there whole or not at all. Each configuration has a folder of its
-own, so that switching a parameter from A to B and back to A finds A's results again.
+own, so that switching a parameter from A to B and back to A finds A's results again. Commands that
+run at once share the folders: a task is one's alone while it is being done, and the others wait.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
@@ -26,6 +28,7 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -192,7 +195,57 @@ def is_fresh(task: Task, inputs: dict[str, str]) -> bool:
     return True
 
 
-def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str, float]:
+PARALLEL = "PIPELINE_PARALLEL_JOBS"
+"""In the environment of a sweep's jobs: how many of them run at once."""
+
+
+def cores() -> int:
+    """Count this process's cores: all, or its share while a sweep's jobs run at once."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (there or 1) // int(os.environ.get(PARALLEL, "1")))
+
+
+@contextmanager
+def alone(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep other processes out until the end; a process that dies lets the next one in.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file, which is there as long as somebody works.
+    waiting : callable
+        Called if another process is in.
+    """
+    lock = FileLock(path, poll_interval=0.1)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # Whoever waits has this file open, finds that it is gone, and asks for a new one.
+        with suppress(OSError):  # Windows removes no open file
+            path.unlink()
+        lock.release()
+
+
+def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str, bool]:
+    """Do one task, unless another command does it meanwhile; tell whether it was done here."""
+    folder = task.folder.path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder / f".{task.name}.lock", report.waiting):
+            if work := not is_fresh(task, inputs):
+                _do(task, inputs, report)
+    except OSError as error:
+        raise PipelineError(f"{folder}: cannot be written: {error.strerror}") from error
+    report.finish()
+    return task.name, work
+
+
+def _do(task: Task, inputs: dict[str, str], report: _Reporter) -> None:
     """Do one task: scratch folder, work, rename, manifest."""
     begun = time.perf_counter()
     folder = task.folder.path
@@ -200,15 +253,10 @@ def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str
     if task.resumable:  # the same work finds the same folder again
         unique = f"resume-{digest(task.folder.key, inputs)}"
     scratch = folder / f".{task.name}.{unique}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f".{task.name}.*"):
-            owner = left.name.rsplit(".", 1)[1].split("-")[0]
-            if left != scratch and not (owner.isdigit() and _alive(int(owner))):
-                shutil.rmtree(left, ignore_errors=True)
-        scratch.mkdir(exist_ok=True)
-    except OSError as error:
-        raise PipelineError(f"{folder}: cannot be written: {error.strerror}") from error
+    for left in folder.glob(f".{task.name}.*"):  # of commands that were killed
+        if left != scratch and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+    scratch.mkdir(exist_ok=True)
     try:
         task.work(scratch, report, *task.arguments)
         written = {}
@@ -229,7 +277,6 @@ def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str
         }
         (scratch / "manifest").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         os.replace(scratch / "manifest", task.manifest)
-        report.finish()
     except OSError as error:
         place = error.filename or folder
         raise PipelineError(f"{place}: {error.strerror or error}") from error
@@ -237,17 +284,6 @@ def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str
         if not task.resumable:
             shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(scratch, ignore_errors=True)
-    return task.name, time.perf_counter() - begun
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class _Reporter:
@@ -260,6 +296,9 @@ class _Reporter:
         progress = min(progress, self.left)  # an early stop or a resumed epoch may not add up
         self.left -= progress
         self.messages.put((self.name, progress, news))
+
+    def waiting(self) -> None:
+        self(0.0, {"show": "waits for another command"})
 
     def finish(self) -> None:
         self(self.left, {})
@@ -347,9 +386,12 @@ def _run_stale(
                 delayed(_execute)(task, inputs, _Reporter(messages, task.name, task.weight))
                 for task, inputs in stale
             )
-            pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-            for name, _ in pool(jobs):
-                summary.done.append(name)
+            # Loky by name: inside of a sweep's job joblib would take threads, which share a seed.
+            pool = Parallel(
+                n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1
+            )
+            for name, worked in pool(jobs):
+                (summary.done if worked else summary.fresh).append(name)
         finally:
             messages.put(None)
             drain.join(timeout=30)

@@ -5,7 +5,6 @@ The way is one-directional. `run` goes along it as far as the configuration's ``
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -52,6 +51,7 @@ from pipeline.stage import (
     Task,
     code_digest,
     contents,
+    cores,
     digest,
     write_text,
     write_whole,
@@ -116,8 +116,7 @@ class Flow:
         self.derived = config_module.path(config.data_dir) / "derived" / data.name
         self.labelled = [*data.train_series, *data.valid_series]
         self.unlabelled = list(data.test_series)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self.cores = cores or 1
+        self.cores = cores()
         self.workers = config.workers or self.cores
         self.members = [Flow(member, say) for member in stack.member_configs(config)]
         self.every = (
@@ -724,6 +723,9 @@ def run(config: Config, say: Say = print) -> Result:
     flow = Flow(config, say)
     try:
         result = _go(flow, config.stage, say)
+        if config.stage in (Stage.train, Stage.evaluate, Stage.submit):
+            pooled = {} if result.auc is None else result.auc.loc["pooled"].dropna().to_dict()
+            flow.tracker.join({f"auc_{event}": value for event, value in pooled.items()})
     except BaseException as error:
         flow.tracker.close(error)
         raise
@@ -770,4 +772,3 @@ def _go(flow: Flow, stage: Stage, say: Say) -> Result:
     write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, settings))
     say(str(path))
     return Result(folder, path, auc)
-

@@ -1,4 +1,7 @@
-"""The only module that knows MLflow: one parent run a command, a child a training."""
+"""The only module that knows MLflow: one parent run a command, a child a training.
+
+A sweep's jobs and a study's trials are commands, too: their runs lie below one run for all.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,21 @@ import json
 import os
 import subprocess
 import time
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from pipeline.config import PROJECT, Config, plain
 from pipeline.errors import PipelineError
-from pipeline.stage import write_text, write_whole
+from pipeline.stage import alone, write_text, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 # MLflow sends usage statistics unless told otherwise; whoever wants that can set it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -36,6 +43,11 @@ def requirements() -> list[str]:
     """Give the packages that this one needs, with their pinned versions."""
     wanted = metadata.requires("grasp-and-lift") or []
     return [line for line in wanted if "extra ==" not in line]
+
+
+# In the environment of a sweep's jobs, which may run in other processes than the one that began it:
+# in which store, under which run theirs go; and a job's number and overrides.
+GROUP, JOB = "PIPELINE_GROUP", "PIPELINE_JOB"
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
@@ -63,6 +75,26 @@ def code_version() -> tuple[str, bool] | None:
     return commit.stdout.strip(), bool(changes.stdout.strip())
 
 
+def below(client: MlflowClient, run: str) -> list[Run]:
+    """List the runs right below a run, of whatever experiment."""
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return list(
+        client.search_runs(
+            experiments, f"tags.`mlflow.parentRunId` = '{run}'", max_results=10_000,
+            order_by=["attributes.start_time ASC"],
+        )
+    )  # fmt: skip
+
+
+def _process(pid: int | None = None) -> list[float] | None:
+    """Identify a process, also against a later one of the same number; None if there is none."""
+    try:
+        process = psutil.Process(pid)
+        return [process.pid, process.create_time()]
+    except psutil.Error:
+        return None
+
+
 class Tracker:
     """Records a command's work; opens its parent run when there is something to record.
 
@@ -86,6 +118,7 @@ class Tracker:
         self._monitor: Any = None
         self._experiment = ""
         self._seconds: dict[str, float] = {}
+        self._told: set[str] = set()
 
     @property
     def unfinished(self) -> bool:
@@ -114,17 +147,11 @@ class Tracker:
             from mlflow.exceptions import MlflowException
 
             try:
-                self._client = mlflow.MlflowClient(self.uri)
-                experiment = self.config.tracking.experiment or self.config.dataset.name
-                known = self._client.get_experiment_by_name(experiment)
-                file = self.uri.removeprefix("sqlite:///")
-                # beside the file, and not wherever the command was given
-                where = None if file == self.uri else Path(file).with_name("mlruns")
-                self._experiment = (
-                    known.experiment_id
-                    if known
-                    else self._client.create_experiment(experiment, where and where.resolve().as_uri())
-                )
+                with self._first():
+                    self._client = mlflow.MlflowClient(self.uri)
+                    self._experiment = self._named(
+                        self.config.tracking.experiment or self.config.dataset.name
+                    )
                 if not self._go_on():
                     self._begin()
             except (MlflowException, OSError) as error:
@@ -143,10 +170,43 @@ class Tracker:
             self.metrics(self._seconds)
         return self._client
 
+    def _first(self) -> Any:
+        """Let one process at a time open a file of runs: the first one makes its tables.
+
+        MLflow itself lets two processes make the tables at once, and one of them fails.
+        """
+        if not self.uri.startswith("sqlite:///"):
+            return nullcontext()
+        file = Path(self.uri.removeprefix("sqlite:///").split("?")[0])
+        return alone(file.with_name(f".{file.name}.lock"))
+
+    def _named(self, experiment: str) -> str:
+        """Find an experiment, or make it."""
+        assert self._client is not None
+        from mlflow.exceptions import MlflowException
+
+        file, where = self.uri.removeprefix("sqlite:///"), None  # a server says where itself
+        if file != self.uri:  # beside the file, and not wherever the command was given
+            where = Path(file).resolve().with_name("mlruns").as_uri()
+        if (known := self._client.get_experiment_by_name(experiment)) is None:
+            try:
+                return self._client.create_experiment(experiment, artifact_location=where)
+            except MlflowException:  # somebody else was faster?
+                if (known := self._client.get_experiment_by_name(experiment)) is None:
+                    raise
+        return known.experiment_id
+
+    def _above(self) -> dict[str, str]:
+        """Say, in a job of a sweep, which job this is, and under which run its own goes."""
+        group = json.loads(os.environ.get(GROUP, "{}"))
+        if group.get("uri") != self.uri:
+            return {}
+        return {"mlflow.parentRunId": group["run"], **json.loads(os.environ.get(JOB, "{}"))}
+
     def _begin(self) -> None:
         """Make the parent run, with all that is known of it beforehand."""
         assert self._client is not None
-        tags = {"resumable": "true"}
+        tags = {"resumable": "true", **self._above()}
         if version := code_version():
             tags |= {"mlflow.source.git.commit": version[0], "git_dirty": str(version[1]).lower()}
         self.parent = self._start(self.name, tags)
@@ -164,6 +224,10 @@ class Tracker:
             stored = json.loads(self.memory.read_text(encoding="utf-8"))
             if stored["uri"] != self.uri:
                 return False
+            owner = stored["process"]
+            if owner != _process() and owner == _process(owner[0]):
+                self.memory = None  # not cut off: another command is at it, and these are its runs
+                return False
             for run in [*stored["children"].values(), stored["parent"]]:
                 self._client.update_run(run, status="RUNNING")
                 if "failure" in self._client.get_run(run).data.tags:
@@ -174,7 +238,9 @@ class Tracker:
         before = self._client.get_run(self.parent).data.metrics
         for key in [key for key in before if key.startswith(SECONDS)]:
             self._seconds[key] = self._seconds.get(key, 0.0) + before[key]
-        self._client.set_tag(self.parent, "resumed", "true")
+        for key, value in {"resumed": "true", **self._above()}.items():
+            self._client.set_tag(self.parent, key, value)
+        self._remember()
         return True
 
     def _start(self, name: str, tags: dict[str, str]) -> str:
@@ -186,13 +252,19 @@ class Tracker:
         }  # fmt: skip
         made = self._client.create_run(self._experiment, run_name=name, tags={**common, **tags})
         run = made.info.run_id
-        if self.memory is not None:
-            runs = {"parent": self.parent or run, "children": self._children}
-            if self.parent:
-                runs["children"] = {**self._children, tags["job"]: run}
-            text = json.dumps({"uri": self.uri, **runs})
-            write_whole(self.memory, lambda path: write_text(path, text))
+        if self.parent is None:
+            self.parent = run
+        else:
+            self._children[tags["job"]] = run
+        self._remember()
         return run
+
+    def _remember(self) -> None:
+        """Keep which runs are open, and whose they are."""
+        if self.memory is not None:
+            runs = {"parent": self.parent, "children": self._children}
+            text = json.dumps({"uri": self.uri, "process": _process(), **runs})
+            write_whole(self.memory, lambda path: write_text(path, text))
 
     def _params(self, run: str, flat: dict[str, str]) -> None:
         assert self._client is not None
@@ -211,7 +283,7 @@ class Tracker:
 
         if task not in self._children:
             tags = {"mlflow.parentRunId": self.parent or "", "job": task}
-            self._children[task] = self._start(f"{task} {self.name}", tags)
+            self._start(f"{task} {self.name}", tags)
         now = int(time.time() * 1000)
         metrics = [Metric(k, v, now, news["step"]) for k, v in news["metrics"].items()]
         client.log_batch(self._children[task], metrics=metrics)
@@ -229,6 +301,24 @@ class Tracker:
         if client is not None and self.parent is not None:
             for key, value in values.items():
                 client.log_metric(self.parent, key, value)
+            self._told |= set(values)
+
+    def join(self, scores: dict[str, float]) -> None:
+        """Give a job of a sweep a run also where all of it was fresh, and these figures with it."""
+        above = self._above()
+        if not (above and self.config.tracking.enabled) or set(scores) & self._told:
+            return
+        if self._client is None:
+            import mlflow
+
+            # The same sweep, cut off after this job: it has its run there.
+            client = mlflow.MlflowClient(self.uri)
+            if any(
+                run.info.status == "FINISHED" and run.data.tags.get("number") == above["number"]
+                for run in below(client, above["mlflow.parentRunId"])
+            ):
+                return
+        self.metrics(scores)
 
     def describe(self, markdown: str) -> None:
         """Say in the parent run's description what came out."""
@@ -302,10 +392,8 @@ class Tracker:
         client.log_outputs(self.parent, [LoggedModelOutput(info.model_id, step=0)])
         client.set_tag(self.parent, "model", info.model_uri)
         described = client.get_run(self.parent).data.tags.get("mlflow.note.content", "")
-        self.describe(
-            f"{described}\n\nThe model, for a series of raw samples (`frame`) of a subject: "
-            f'`mlflow.pyfunc.load_model("{info.model_uri}").predict(frame, params={{"subject": 1}})`'
-        )
+        call = f'load_model("{info.model_uri}").predict(samples, params={{"subject": {subject}}})'
+        self.describe(f"{described}\n\nThe model, for a subject's series: `mlflow.pyfunc.{call}`")
         if self.config.tracking.register and info.registered_model_version is not None:
             self._champion(self.config.tracking.register, str(info.registered_model_version))
 
@@ -318,7 +406,7 @@ class Tracker:
         mine = self._client.get_run(self.parent).data.metrics.get("auc_mean", 0.0)
         try:
             best = self._client.get_model_version_by_alias(name, "champion")
-            before = self._client.get_run(best.run_id).data.metrics.get("auc_mean", 0.0)
+            before = self._client.get_run(best.run_id or "").data.metrics.get("auc_mean", 0.0)
         except MlflowException:  # none yet, or its run is gone
             before = 0.0
         if mine >= before:

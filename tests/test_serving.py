@@ -1,4 +1,4 @@
-"""A fitted recipe on its own, and as MLflow loads and serves it, equals the pipeline bit for bit."""
+"""A recipe on its own, and as MLflow loads and serves it, equals the pipeline bit for bit."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ frame = pd.read_csv(sys.argv[1]).drop(columns="id")
 got = model.predict(frame[frame.columns[::-1]], params={"subject": 2})
 assert list(got.columns)[0] == "HandStart"
 np.save("frame.npy", got.to_numpy())
-names = np.ascontiguousarray(frame.to_numpy()).view([(name, "int64") for name in frame.columns])[:, 0]
+kind = [(name, "int64") for name in frame.columns]
+names = np.ascontiguousarray(frame.to_numpy()).view(kind)[:, 0]
 np.save("named.npy", model.predict(names, params={"subject": 2}).to_numpy())
 plain = model.unwrap_python_model().predict(None, frame.to_numpy(), {"subject": 2})
 np.save("plain.npy", plain.to_numpy())

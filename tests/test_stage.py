@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
+from pipeline.config import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.stage import Folder, Task, contents, run, write_whole
+from pipeline.stage import PARALLEL, Folder, Task, alone, contents, cores, run, write_whole
 
 CALLS: list[str] = []
 
@@ -121,7 +128,82 @@ def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
         thread.join()
     assert task.paths()[0].read_text() == "TEXT"
     quiet([task])
-    assert len(CALLS) <= 2
+    assert CALLS == ["one.txt"]  # the second waited
+
+
+def slow(scratch, report, number, log):
+    """Fail if anybody else works in the folder; leave a line in the log."""
+    (scratch / "mine").mkdir()
+    with open(log, "a") as file:
+        file.write(f"{os.getpid()} {number}\n")
+    time.sleep(0.15)
+    (scratch / "mine").rmdir()
+    (scratch / f"{number}.txt").write_text(str(number))
+
+
+def slow_tasks(tmp_path, count=3):
+    folder = Folder(tmp_path / "derived", "slow", 1, "code")
+    log = tmp_path / "log"
+    return [
+        Task(folder, f"t{i}", (), (f"{i}.txt",), slow, (i, log), resumable=True)
+        for i in range(count)
+    ]
+
+
+def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
+    """Four commands, two of them with workers; a resumable task has one folder for all."""
+    code = (
+        "import sys; from pathlib import Path; from tests.test_stage import quiet, slow_tasks\n"
+        "done = quiet(slow_tasks(Path(sys.argv[1])), workers=int(sys.argv[2]))\n"
+        "print(len(done.done), len(done.fresh))"
+    )
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path), str(workers)],
+            cwd=PROJECT, stdout=subprocess.PIPE, text=True,
+        )
+        for workers in (1, 1, 2, 2)
+    ]  # fmt: skip
+    told = [command.communicate(timeout=100)[0].split() for command in commands]
+    assert [command.returncode for command in commands] == [0, 0, 0, 0]
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert sorted(line.split()[1] for line in lines) == ["0", "1", "2"]
+    assert [int(done) + int(fresh) for done, fresh in told] == [3, 3, 3, 3]
+    assert sum(int(done) for done, _ in told) == 3
+    folder = slow_tasks(tmp_path)[0].folder.path
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "0.txt", "1.txt", "2.txt", "t0.json", "t1.json", "t2.json",
+    ]  # fmt: skip
+
+
+def hold(path, held):
+    with alone(path):
+        held.set()
+        time.sleep(60)
+
+
+def test_a_killed_process_lets_the_next_one_in(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    held = spawn.Event()
+    holder = spawn.Process(target=hold, args=(tmp_path / ".lock", held))
+    holder.start()
+    assert held.wait(30)
+    killer = threading.Timer(0.3, os.kill, (holder.pid, signal.SIGKILL))
+    killer.start()
+    waited = []
+    with alone(tmp_path / ".lock", lambda: waited.append(time.monotonic())):
+        assert time.monotonic() - waited[0] < 30
+    holder.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_that_run_at_once_share_the_cores(monkeypatch):
+    monkeypatch.delenv(PARALLEL, raising=False)
+    everything = cores()
+    monkeypatch.setenv(PARALLEL, "2")
+    assert cores() == max(1, everything // 2)
+    monkeypatch.setenv(PARALLEL, "1000")
+    assert cores() == 1
 
 
 def test_write_whole_leaves_nothing_when_writing_fails(tmp_path):

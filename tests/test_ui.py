@@ -133,7 +133,9 @@ def test_runs_are_found_sorted_and_opened(runs, address, browser, tmp_path):
         assert f"{auc:.6f}"[:-1] in text
     picture(browser, tmp_path, "runs")
 
-    name = f"//*[@role='row']//a[contains(., '{best_first[0]}-simulated') and not(contains(., ' '))]"
+    name = (
+        f"//*[@role='row']//a[contains(., '{best_first[0]}-simulated') and not(contains(., ' '))]"
+    )
     find(browser, name).click()
     find(browser, "//*[text()='Child runs']")
     find(browser, "//table//th[contains(., 'HandStart')]")  # the description's table

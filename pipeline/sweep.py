@@ -1,0 +1,424 @@
+"""`make sweep`: search a recipe's most telling parameters, and write the best as a preset.
+
+``python -m pipeline.sweep [trials=20] [study=NAME] [overrides]`` asks Optuna for values, a trial at
+a time, and runs the pipeline with them. Trials learn from the first of the training series and are
+scored on the last; the held-out series choose nothing, so that their score stays an honest one. The
+study is a file of its own: killed and given again, or with more trials, it goes on.
+
+``python -m pipeline.sweep best [name=tuned] [study=NAME] [overwrite=true]`` writes the preset.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+from yaml import MarkedYAMLError
+
+from pipeline import config as configuration
+from pipeline.config import Config, Kind, plain
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.multirun import Group, Row, name_job, ranking
+from pipeline.stage import alone, write_text, write_whole
+from pipeline.tracking import flatten
+
+# Greff et al. (2017) found the learning rate to matter most for LSTMs, and the size next. The other
+# three are what this recipe's features ask for: hundreds of them, much alike, so how many get in,
+# through how narrow a layer, and how long the few series can be learned from.
+SPACE: dict[str, BaseDistribution] = {
+    "train.learning_rate": FloatDistribution(5e-4, 2e-2, log=True),
+    "model.hidden": IntDistribution(32, 192, step=32),
+    "model.input_dropout": FloatDistribution(0.0, 0.8, step=0.1),
+    "model.projection": CategoricalDistribution((0, 8, 16, 32, 64)),
+    "train.epochs": IntDistribution(3, 12),
+}
+# What a preset may say, and what a study's trials must have in common.
+GROUPS = ("filter", "method", "window", "model", "train", "stack")
+
+
+def inner_split(config: Config) -> list[str]:
+    """Split the training series once more, as overrides: the last ones score the trials.
+
+    Raises
+    ------
+    ConfigError
+        If there is but one training series.
+    """
+    series = list(config.dataset.train_series)
+    held_out = min(len(config.dataset.valid_series), len(series) // 2)
+    if not held_out:
+        raise ConfigError(
+            f"dataset.train_series={series}: a study scores on some of them; give it two or more"
+        )
+    return [
+        f"dataset.train_series={series[:-held_out]}",
+        f"dataset.valid_series={series[-held_out:]}",
+    ]
+
+
+class Study:
+    """A study in its file.
+
+    Parameters
+    ----------
+    config : Config
+        The recipe and the recordings.
+    overrides : list of str
+        What `config` was composed of.
+    name : str, optional
+        By default the recipe's and the data set's.
+    """
+
+    def __init__(self, config: Config, overrides: list[str], name: str | None = None) -> None:
+        self.config, self.overrides = config, overrides
+        self.name = name or f"{config.recipe}-{config.dataset.name}"
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ConfigError(f"study={self.name}: must be a plain name")
+        folder = configuration.path(config.output_dir) / "studies"
+        self.file = folder / f"{self.name}.db"
+        self.lock, self.memory = (folder / f".{self.name}.{end}" for end in ("lock", "json"))
+
+    def load(self) -> optuna.Study:
+        """Open it.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        if not self.file.exists():
+            raise ConfigError(f"study={self.name}: there is none yet (no {self.file}): make sweep")
+        return optuna.load_study(study_name=self.name, storage=f"sqlite:///{self.file}")
+
+    def begin(self) -> optuna.Study:
+        """Open it, or make it; the recipe's own values are its first trial.
+
+        Raises
+        ------
+        ConfigError
+            If it searched around another configuration.
+        """
+        if not self.file.exists():
+            self.memory.unlink(missing_ok=True)
+        study = optuna.create_study(
+            study_name=self.name, storage=f"sqlite:///{self.file}", direction="maximize",
+            load_if_exists=True,
+        )  # fmt: skip
+        mine = self._common()
+        if "common" not in study.user_attrs:
+            own = {key: OmegaConf.select(OmegaConf.structured(self.config), key) for key in SPACE}
+            if all(SPACE[key]._contains(SPACE[key].to_internal_repr(own[key])) for key in SPACE):
+                study.enqueue_trial(own)
+            study.set_user_attr("overrides", self.overrides)
+            study.set_user_attr("common", mine)
+        theirs = study.user_attrs["common"]
+        for key in sorted({*mine, *theirs}, key=lambda key: (key != "recipe", key)):
+            if mine.get(key) != theirs.get(key):
+                raise ConfigError(
+                    f"study={self.name} has {key}={theirs.get(key)}, not {mine.get(key)}; "
+                    "give this one a name of its own: study=NAME"
+                )
+        return study
+
+    def _common(self) -> dict[str, str]:
+        """Say what all trials have in common."""
+        config = {key: plain(getattr(self.config, key)) for key in ("dataset", *GROUPS)}
+        flat = flatten({"recipe": self.config.recipe, "seed": self.config.seed, **config})
+        return {key: value for key, value in flat.items() if key not in SPACE}
+
+
+def cut_off(trial: FrozenTrial) -> bool:
+    """Tell whether a trial was killed; one that failed says why."""
+    return trial.state == TrialState.FAIL and "failure" not in trial.user_attrs
+
+
+def counted(study: optuna.Study) -> list[FrozenTrial]:
+    """List the trials that came to an end of their own."""
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+    return [trial for trial in ended if not cut_off(trial)]
+
+
+def retry(study: optuna.Study) -> None:
+    """Mark the trials of a killed command as failed, and queue them once more."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    trials = study.get_trials(deepcopy=False)
+    retried = {trial.user_attrs.get("retry_of") for trial in trials}
+    for trial in trials:
+        if cut_off(trial) and trial.number not in retried:
+            study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+
+
+def try_one(study: optuna.Study, seed: int, score: Callable[[list[str]], float]) -> FrozenTrial:
+    """Do the next trial; one that fails is kept with its reason."""
+    # A sampler a trial: one that goes on after a kill would draw the first trials' numbers again.
+    number = zlib.crc32(f"{seed} {len(counted(study))}".encode())
+    study.sampler = optuna.samplers.TPESampler(seed=number)
+    trial = study.ask(SPACE)
+    values = [f"{key}={value}" for key, value in trial.params.items()]
+    name_job(trial.number, " ".join(values))
+    try:
+        auc = score(values)
+        if auc != auc:
+            raise PipelineError("the AUC is undefined: an event never occurs in a held-out series")
+    except Exception as error:
+        trial.set_user_attr("failure", f"{type(error).__name__}: {error}")
+        return study.tell(trial, state=TrialState.FAIL)
+    return study.tell(trial, auc)
+
+
+def table(study: optuna.Study) -> str:
+    """Show the trials, the best first."""
+    rows: list[Row] = []
+    for trial in study.get_trials(deepcopy=False):
+        values = [f"{trial.params[key]:.4g}" if key in trial.params else "" for key in SPACE]
+        state = "cut off" if cut_off(trial) else trial.state.name.lower()
+        reason = trial.user_attrs.get("failure")
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        rows.append((str(trial.number), values, value, f"{state}: {reason}" if reason else state))
+    return ranking("trial", list(SPACE), rows)
+
+
+def search(
+    found: Study, trials: int, score: Callable[[list[str]], float] | None = None
+) -> optuna.Study:
+    """Go on with a study until it has so many trials.
+
+    Parameters
+    ----------
+    found : Study
+        New or begun.
+    trials : int
+        In all, with those of earlier commands.
+    score : callable, optional
+        Gives the AUC of overrides, as the pipeline does.
+
+    Returns
+    -------
+    optuna.Study
+
+    Raises
+    ------
+    PipelineError
+        If another command is at it, if it is of another configuration, or if no trial succeeds.
+    """
+
+    def refuse() -> None:
+        raise PipelineError(f"study={found.name}: another command is at it")
+
+    config = found.config
+    common = [*found.overrides, *inner_split(config), "stage=evaluate"]
+    if config.method.kind is not Kind.lstm or config.stack.members:
+        raise ConfigError(f"experiment={config.recipe}: a study searches around an LSTM")
+    found.file.parent.mkdir(parents=True, exist_ok=True)
+    with alone(found.lock, refuse):
+        study = found.begin()
+        retry(study)
+        params = {
+            "overrides": " ".join(found.overrides),
+            "sampler": "TPE",
+            "seed": str(config.seed),
+        }
+        params |= {f"space.{key}": str(values) for key, values in SPACE.items()}
+        group = Group(config, f"study-{found.name}", "study", params, found.memory)
+        group.open()
+        try:
+            _until(study, trials, config.seed, score or (lambda values: run([*common, *values])))
+            _complete(study)
+        except BaseException as error:
+            group.describe(table(study))
+            group.close(error)
+            raise
+        group.describe(table(study))
+        group.metrics({"auc_best": study.best_value})
+        group.close()
+    return study
+
+
+def run(overrides: list[str]) -> float:
+    """Run the pipeline quietly; give the mean AUC."""
+    from pipeline.stages import run as run_stages  # here, so that a mistake is told before torch
+
+    auc = run_stages(configuration.compose(overrides), say=lambda line: None).auc
+    assert auc is not None
+    return float(auc.loc["pooled", "mean"])
+
+
+def _until(
+    study: optuna.Study, trials: int, seed: int, score: Callable[[list[str]], float]
+) -> None:
+    done = len(counted(study))
+    with tqdm(total=trials, initial=min(done, trials), desc="trials", smoothing=0) as bar:
+        for _ in range(done, trials):
+            trial = try_one(study, seed, score)
+            values = " ".join(f"{key}={value:.4g}" for key, value in trial.params.items())
+            reason = trial.user_attrs.get("failure")
+            result = f"failed ({reason})" if reason else f"{trial.value:.4f}"
+            bar.write(f"trial {trial.number}: {result}  {values}", file=sys.stdout)
+            bar.update()
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    """List the trials with a score.
+
+    Raises
+    ------
+    PipelineError
+        If there is none.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        reasons = [trial.user_attrs["failure"] for trial in counted(study)]
+        why = f"; the first says: {reasons[0]}" if reasons else ""
+        raise PipelineError(f"study={study.study_name}: no trial has come to its end{why}")
+    return complete
+
+
+def write_preset(found: Study, name: str, overwrite: bool = False) -> Path:
+    """Write a study's best trial as a preset.
+
+    Parameters
+    ----------
+    found : Study
+        With a trial that has succeeded.
+    name : str
+        Of the preset.
+    overwrite : bool
+        Whether it may replace one of the same name.
+
+    Returns
+    -------
+    Path
+        In ``conf/experiment``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such study, or a preset of this name already.
+    """
+    path = configuration.CONF / "experiment" / f"{name}.yaml"
+    if not re.fullmatch(r"\w+", name):
+        raise ConfigError(f"name={name}: must be letters, digits and _")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path}: is there already; choose another name=, or overwrite=true")
+    study = found.load()
+    _complete(study)
+    best, ended = study.best_trial, counted(study)
+    overrides = list(study.user_attrs["overrides"])
+    config = configuration.compose(
+        [*overrides, *(f"{key}={value}" for key, value in best.params.items())]
+    )
+    if name == config.recipe:
+        raise ConfigError(f"name={name}: is the recipe that was searched around; choose another")
+    base = configuration.compose([f"experiment={config.recipe}"])
+    changed = {group: _changes(plain(getattr(base, group)), plain(getattr(config, group)))
+               for group in GROUPS}  # fmt: skip
+    # What was searched for is said even where the recipe has the same.
+    for key, value in best.params.items():
+        group, leaf = key.split(".")
+        changed[group][leaf] = value
+    failed = sum(trial.state == TrialState.FAIL for trial in ended)
+    date = best.datetime_complete or best.datetime_start
+    split = inner_split(config)[1].removeprefix("dataset.valid_series=")
+    lines = [
+        "# @package _global_",
+        f"# Found by a search around {config.recipe} (make sweep): study {found.name}, trial "
+        f"{best.number},",
+        f"# the best of {len(ended)} trials{f' ({failed} failed)' if failed else ''}: mean AUC "
+        f"{best.value:.4f} on series {split}",
+        f"# of {config.dataset.name}, held out of the training series; "
+        f"{date.date() if date else ''}.",
+        "defaults:",
+        f"  - {config.recipe}",
+        "  - _self_",
+        "",
+        f"recipe: {name}",
+        OmegaConf.to_yaml({group: values for group, values in changed.items() if values}),
+    ]
+    write_whole(path, lambda hidden: write_text(hidden, "\n".join(lines)))
+    return path
+
+
+def _changes(old: dict, new: dict) -> dict:
+    return {key: value for key, value in new.items() if value != old[key]}
+
+
+def options(arguments: list[str], **defaults: str) -> tuple[dict[str, str], list[str]]:
+    """Split a command line into this module's own options and what goes to Hydra."""
+    own, rest = dict(defaults), []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in own:
+            own[key] = value
+        else:
+            rest.append(argument)
+    for key in ("stage", "tracking.experiment"):
+        if any(argument.startswith(f"{key}=") for argument in rest) and "trials" in own:
+            raise ConfigError(f"{key} is no option of a study")
+    return own, rest
+
+
+def main(arguments: list[str]) -> None:
+    """Search, or write the best.
+
+    Parameters
+    ----------
+    arguments : list of str
+        As on the command line.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if arguments[:1] == ["best"]:
+        own, overrides = options(arguments[1:], name="tuned", study="", overwrite="false")
+        if own["overwrite"] not in ("true", "false"):
+            raise ConfigError(f"overwrite={own['overwrite']}: must be true or false")
+        found = Study(configuration.compose(overrides), overrides, own["study"] or None)
+        path = write_preset(found, own["name"], own["overwrite"] == "true")
+        print(path.read_text(encoding="utf-8"))
+        print(f"{path}\nnow: make train RECIPE={path.stem}")
+        return
+    own, overrides = options(arguments, trials="20", study="")
+    if not own["trials"].isdecimal() or int(own["trials"]) < 1:
+        raise ConfigError(f"trials={own['trials']}: must be 1 or more")
+    found = Study(configuration.compose(overrides), overrides, own["study"] or None)
+    study = search(found, int(own["trials"]))
+    best = study.best_trial
+    print(f"\n{table(study)}\n")
+    print(f"best: trial {best.number}, mean AUC {best.value:.4f}, with")
+    for key, value in best.params.items():
+        print(f"  {key}={value}")
+    print("as a preset: make sweep-best NAME=tuned")
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        main(sys.argv[1:])
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (HydraException, OmegaConfBaseException, MarkedYAMLError) as error:
+        print(f"error: {configuration.mistake(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

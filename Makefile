@@ -14,11 +14,11 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate sweep sweep-best lock clean
+.PHONY: help train submit check data ui test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo "Options: RECIPE=lstm (a file of conf/experiment), DATASET=kaggle|simulated,"
 	@echo "         ARGS=\"key=value ...\" (anything in conf/), PYTHON=python3.12"
 
@@ -54,6 +54,9 @@ ui: $(INSTALLED)  ## look at the runs in MLflow, at http://127.0.0.1:5000
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 	$(RUN) -m pytest $(ARGS)
+
+test-services: $(INSTALLED_DEV)  ## a sweep into MLflow's server on PostgreSQL, both started for it
+	$(RUN) -m pytest tests/services $(ARGS)
 
 lint: $(INSTALLED_DEV)  ## style, types and formatting
 	$(RUN) -m ruff check .

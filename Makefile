@@ -18,11 +18,11 @@ DATASET ?= $(if $(FOUND),kaggle,simulated)
 STORE = $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui serve test lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate sweep sweep-best lock clean
+.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo "Options: RECIPE=lstm (a file of conf/experiment), DATASET=kaggle|simulated,"
 	@echo "         ARGS=\"key=value ...\" (anything in conf/), PYTHON=python3.12"
 
@@ -62,6 +62,9 @@ serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=mo
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 	$(RUN) -m pytest $(ARGS)
+
+test-services: $(INSTALLED_DEV)  ## a sweep into MLflow's server on PostgreSQL, both started for it
+	$(RUN) -m pytest tests/services $(ARGS)
 
 lint: $(INSTALLED_DEV)  ## style, types and formatting
 	$(RUN) -m ruff check .

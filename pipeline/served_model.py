@@ -8,16 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
+import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PythonModel
 
 from pipeline.errors import DataError
 from pipeline.serving import FittedRecipe
 
 
-class ServedRecipe(mlflow.pyfunc.PythonModel):
+class ServedRecipe(PythonModel):
     """Raw samples of one series to probabilities."""
 
     def load_context(self, context: Any) -> None:

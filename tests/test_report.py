@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.image
 import numpy as np
 import pandas as pd
 
-from pipeline.report import cost_picture, learning_picture, probability_picture, roc_picture
+from pipeline.report import (
+    cost_picture,
+    heat_picture,
+    learning_picture,
+    probability_picture,
+    reliability_picture,
+    roc_picture,
+    write_report,
+)
 from pipeline.scoring import score
 
 EVENTS = ("a", "b")
@@ -42,3 +52,30 @@ def test_learning_curves(tmp_path):
 def test_the_cost_picture_is_drawn(tmp_path):
     cost_picture(tmp_path / "cost.png", {"a": (0.5, 0.9), "b": (20.0, 0.7)}, "title")
     assert (tmp_path / "cost.png").stat().st_size > 5_000
+
+
+def test_a_map_of_aucs_also_where_one_is_undefined(tmp_path):
+    aucs = pd.DataFrame({"a": [0.9, np.nan], "b": [0.3, 1.0]}, index=["subj1", "subj2"])
+    heat_picture(tmp_path / "heat.png", aucs, "title")
+    assert drawn(tmp_path / "heat.png")
+    heat_picture(tmp_path / "none.png", aucs * np.nan, "title")
+    assert drawn(tmp_path / "none.png")
+
+
+def test_reliability_also_of_bins_without_rows(rng, tmp_path):
+    probabilities = rng.random((3000, 2)) * [1.0, 0.3]
+    labels = (rng.random((3000, 2)) < probabilities).astype(np.uint8)
+    reliability_picture(tmp_path / "reliability.png", labels, probabilities, EVENTS, "title")
+    assert drawn(tmp_path / "reliability.png")
+
+
+def test_the_report_is_one_file_that_needs_no_other(tmp_path):
+    cost_picture(tmp_path / "cost.png", {"a": (0.5, 0.9)}, "title")
+    aucs = pd.DataFrame({"a": [0.91234, np.nan]}, index=["pooled", "subj1"])
+    pictures = {"What it costs": tmp_path / "cost.png"}
+    write_report(tmp_path / "report.html", "lstm & more", aucs, pictures, "seed: 12345\n")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for shown in ("What it costs", "0.9123", "seed: 12345", "data:image/png;base64"):
+        assert shown in page
+    for link in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert link.startswith(("data:", "#", "https://mne.tools")), link[:80]

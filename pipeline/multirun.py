@@ -85,9 +85,8 @@ class Group(Tracker):
             for run in below(self._client, self.parent)
         }
 
-    def close(self, error: BaseException | None = None) -> None:
-        """End the run; and first what is below and was left open by a process that was killed."""
-        os.environ.pop(GROUP, None)
+    def end_left(self) -> None:
+        """End what is below and was left open by a process that was killed."""
         if self._client is None or self.parent is None:
             return
         jobs = below(self._client, self.parent)
@@ -98,6 +97,13 @@ class Group(Tracker):
             if run.info.status == "RUNNING":
                 self._client.set_tag(run.info.run_id, "failure", "its process ended before it")
                 self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the run, and what was left open below it."""
+        os.environ.pop(GROUP, None)
+        if self._client is None:
+            return
+        self.end_left()
         super().close(error)
         if self.kind == "study" and self.memory is not None:
             self._remember()  # it may be given more trials
@@ -154,6 +160,7 @@ class Sweep:
         """Describe what came out, and end the run as the jobs ended."""
         if self.group is None:
             return
+        self.group.end_left()
         found = self.group.members()
         rows = []
         for number, job in enumerate(self.jobs):

@@ -15,6 +15,7 @@ from pipeline.stage import Report
 
 AROUND = (-1.0, 1.0)  # s around an event's centre
 LOWPASS_HZ = 20.0
+NOTHING = "nothing"  # what is in the file of a series without a whole epoch
 
 
 def average_series(
@@ -22,7 +23,7 @@ def average_series(
 ) -> None:
     """Average one series around each of its events (the work of one task).
 
-    Writes ``<name>-ave.fif``, one `mne.Evoked` an event that occurs, named after it.
+    Writes ``<name>-ave.fif``, one `mne.Evoked` an event that has a whole epoch, named after it.
 
     Parameters
     ----------
@@ -44,16 +45,20 @@ def average_series(
     for column, event in enumerate(about.events):
         runs = label_runs(recording.events[:, column])
         centres = [[(first + last) // 2, 0, 1] for first, last in runs]
+        around = [round(edge * about.rate) for edge in AROUND]
+        inside = (0 - around[0], len(recording.signal) - around[1])
+        centres = [centre for centre in centres if inside[0] <= centre[0] < inside[1]]
         if not centres:
             continue
         epochs = mne.Epochs(
             raw, np.array(centres), {event: 1}, *AROUND, baseline=None, detrend=0, preload=True,
             verbose=False,
         )  # fmt: skip
-        if len(epochs):  # an event at the very edge has no whole epoch
-            evoked = epochs.average()
-            evoked.comment = event
-            evokeds.append(evoked)
+        evoked = epochs.average()
+        evoked.comment = event
+        evokeds.append(evoked)
+    if not evokeds:  # a file must hold one
+        evokeds.append(mne.EvokedArray(np.zeros((len(raw.ch_names), 1)), raw.info, comment=NOTHING))
     mne.write_evokeds(scratch / f"{series_name(subject, series)}-ave.fif", evokeds, verbose=False)
 
 
@@ -73,7 +78,8 @@ def grand_average(files: list[Path]) -> dict[str, mne.Evoked]:
     found: dict[str, list[mne.Evoked]] = {}
     for file in files:
         for evoked in mne.read_evokeds(file, verbose=False):
-            found.setdefault(evoked.comment, []).append(evoked)
+            if evoked.comment != NOTHING:
+                found.setdefault(evoked.comment, []).append(evoked)
     together = {}
     for event, evokeds in found.items():
         together[event] = mne.combine_evoked(evokeds, "nave")

@@ -161,17 +161,16 @@ def test_processes_that_make_the_same_store_at_once_lose_no_run(tmp_path, uri):
 
 
 def test_parallel_jobs_on_a_fresh_store_lose_no_run_and_one_that_fails_stops_no_other(
-    tmp_path, uri, recipes_folder
+    tmp_path, uri
 ):
     """Through the command line, with workers of workers; nothing is left in the shell's folder."""
     (tmp_path / "shell").mkdir()
-    # The recipes' splits, because their raw files are used again.
     small = [o for o in SMALL_RECIPE if not o.startswith(("tracking", "workers", "stack"))]
     done = subprocess.run(
         [
             sys.executable, "-m", "pipeline", "-m", *small, "seed=0,1,-1",
             "workers=2", "stage=evaluate", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
-            f"data_dir={recipes_folder / 'data'}", f"output_dir={tmp_path / 'outputs'}",
+            f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}",
             f"tracking.uri={uri}", "tracking.system_metrics=false",
         ],
         cwd=tmp_path / "shell", capture_output=True, text=True, check=False, timeout=300,

@@ -61,7 +61,7 @@ serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=mo
 		--model-uri '$(MODEL)' --env-manager local --host 127.0.0.1 --port $(PORT)
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
-	$(RUN) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-services: $(INSTALLED_DEV)  ## a sweep into MLflow's server on PostgreSQL, both started for it
 	$(RUN) -m pytest tests/services $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -85,8 +86,14 @@ def small_config(tmp_path):
 
 @pytest.fixture(scope="session")
 def recipes_folder(tmp_path_factory) -> Path:
-    """Where the small recipes are run: what one test has made is fresh for the others."""
-    return tmp_path_factory.mktemp("recipes")
+    """Where the small recipes are run: what one test has made is fresh for the others.
+
+    Those in other processes share it: two tests that need the same training wait for each other.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "recipes"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -368,7 +368,6 @@ class Tracker:
         if "model" in client.get_run(self.parent).data.tags:
             return  # by the command that was cut off
         import mlflow
-        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model, ModelSignature
         from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
@@ -389,7 +388,6 @@ class Tracker:
             code_paths=[str(PACKAGE)], signature=signature,
             input_example=(example, {"subject": subject}), pip_requirements=requirements(),
         )  # fmt: skip
-        client.log_outputs(self.parent, [LoggedModelOutput(info.model_id, step=0)])
         client.set_tag(self.parent, "model", info.model_uri)
         described = client.get_run(self.parent).data.tags.get("mlflow.note.content", "")
         call = f'load_model("{info.model_uri}").predict(samples, params={{"subject": {subject}}})'

@@ -44,7 +44,7 @@ def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_pa
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}
     parent = runs["bench-simulated"].info.run_id
     for preset in ("fbl_lda", "hochberg_cnn"):
-        child = runs[f"bench-simulated {preset}"]
+        child = runs[f"{preset} bench-simulated"]
         assert child.data.tags["mlflow.parentRunId"] == parent
         assert 0 <= child.data.metrics["auc_mean"] <= 1
         assert child.info.status == "FINISHED"

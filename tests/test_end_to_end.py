@@ -86,10 +86,11 @@ def test_a_second_run_does_no_stage_again_and_says_so(finished):
 def test_everything_of_a_simulated_run_says_so(finished):
     folder, _, done, _ = finished
     results = Path(done.stdout.splitlines()[-1]).parent
-    files = sorted(p.name for p in results.iterdir() if p.suffix in {".csv", ".png"})
+    files = sorted(p.name for p in results.iterdir() if p.suffix in {".csv", ".png", ".html"})
     assert files == [
-        "auc_simulated.csv", "learning_simulated.png", "probabilities_simulated.png",
-        "roc_simulated.png", "submission_simulated.csv",
+        "auc_simulated.csv", "evoked_simulated.png", "learning_simulated.png",
+        "probabilities_simulated.png", "reliability_simulated.png", "report_simulated.html",
+        "roc_simulated.png", "subjects_simulated.png", "submission_simulated.csv",
     ]  # fmt: skip
     assert "simulated" in str(results)
     assert not [p for p in folder.rglob(".*") if "writing" in p.name or ".part" in p.name]
@@ -122,12 +123,15 @@ def test_mlflow_has_a_parent_and_a_child_for_each_training(finished):
     assert [m.step for m in steps] == [1, 2]
     assert "| pooled " in parent.data.tags["mlflow.note.content"]
     assert parent.data.tags["resumable"] == "false"
-    assert parent.data.metrics["seconds_train"] > 0
+    for stage in ("simulate", "ingest", "filter", "train", "evaluate", "final", "submit"):
+        assert parent.data.metrics[f"seconds_{stage}"] > 0
     used = parent.inputs.dataset_inputs[0].dataset
     assert (used.name, len(used.digest)) == ("simulated", 12)
     assert '"num_series": 6' in used.profile
     kept = {f.path for f in client.list_artifacts(parent.info.run_id)}
-    assert {"config.yaml", "roc_simulated.png", "submission_simulated.csv"} <= kept
+    assert {"config.yaml", "roc_simulated.png", "report_simulated.html"} <= kept
+    assert "submission_simulated.csv" in kept
+    assert parent.data.tags["model"].startswith("models:/")
 
 
 def test_the_submission_is_what_a_stream_of_raw_samples_gives(finished, monkeypatch):
@@ -178,10 +182,10 @@ def test_a_to_b_to_a_trains_twice_only(small_config):
         run(small_config("stage=evaluate", *more), say=said.append)
         return [line.split()[0] for line in said if " done" in line]
 
-    assert stages() == ["simulate", "ingest", "filter", "train", "evaluate"]
-    assert stages("model.hidden=5") == ["train", "evaluate"]
+    assert stages() == ["simulate", "ingest", "filter", "train", "evaluate", "evoked", "report"]
+    assert stages("model.hidden=5") == ["train", "evaluate", "report"]
     assert stages() == []
-    assert stages("filter.lowpass_hz=[2]") == ["filter", "train", "evaluate"]
+    assert stages("filter.lowpass_hz=[2]") == ["filter", "train", "evaluate", "report"]
     assert stages("filter.lowpass_hz=[1,5]", "model.hidden=5") == []
 
 

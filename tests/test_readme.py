@@ -38,6 +38,7 @@ def test_every_make_target_that_is_named_exists_and_every_target_is_explained():
 
 def test_keys_that_the_readme_sets_exist():
     text = "\n".join(path.read_text() for path in CONF.rglob("*.yaml"))
-    elsewhere = {"key", "FILE", "launcher", "n_jobs", "params", "trials", "study"}  # Hydra's, the study's
+    # Hydra's, MLflow's, the study's
+    elsewhere = {"key", "FILE", "launcher", "n_jobs", "params", "trials", "study"}
     for key in re.findall(r"([a-z_]+)=[\w\[{]", README):
         assert re.search(rf"^\s*(- )?{key}:", text, re.MULTILINE) or key in elsewhere, key

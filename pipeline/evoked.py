@@ -41,18 +41,17 @@ def average_series(
     recording = Recording.load(folder, subject, series, about)
     assert recording.events is not None
     raw = recording.to_raw().set_annotations(None)
+    before, after = (round(edge * about.rate) for edge in AROUND)
+    whole = range(-before, len(recording.signal) - after)  # centres with all of their epoch
     evokeds = []
     for column, event in enumerate(about.events):
         runs = label_runs(recording.events[:, column])
-        centres = [[(first + last) // 2, 0, 1] for first, last in runs]
-        around = [round(edge * about.rate) for edge in AROUND]
-        inside = (0 - around[0], len(recording.signal) - around[1])
-        centres = [centre for centre in centres if inside[0] <= centre[0] < inside[1]]
+        centres = [c for c in ((first + last) // 2 for first, last in runs) if c in whole]
         if not centres:
             continue
         epochs = mne.Epochs(
-            raw, np.array(centres), {event: 1}, *AROUND, baseline=None, detrend=0, preload=True,
-            verbose=False,
+            raw, np.array([[c, 0, 1] for c in centres]), {event: 1}, *AROUND, baseline=None,
+            detrend=0, preload=True, verbose=False,
         )  # fmt: skip
         evoked = epochs.average()
         evoked.comment = event

@@ -66,7 +66,6 @@ Say = Callable[[str], None]
 # By method.kind: the module whose `fit` learns what has no state.
 FITS = {Kind.lda: linear, Kind.lr: linear, Kind.gru: windowed, Kind.cnn: windowed}
 
-
 # What is drawn of the held-out series, with the headings in the report.
 PICTURES = {
     "roc": "ROC curves",
@@ -245,6 +244,11 @@ class Flow:
         code = code_digest([report, evoked, scoring, submission, detector, uncertainty])
         parent = config_module.path(self.config.output_dir) / self.config.dataset.name
         return Folder(parent, self.config.recipe, options, code, self.train_folder.key)
+
+    @property
+    def settings(self) -> str:
+        """The whole configuration, as people read it."""
+        return OmegaConf.to_yaml(OmegaConf.structured(self.config))
 
     @property
     def subjects(self) -> list[int]:
@@ -494,7 +498,7 @@ class Flow:
         )  # fmt: skip
         done = self.run("evaluate", [task]).done + self.report(found, task.paths()).done
         auc = pd.read_csv(task.paths()[0], index_col=0)
-        if done or self.tracker.unfinished:
+        if self.tracker.wants(bool(done)):
             self.record_scores(found, auc)
         return auc
 
@@ -515,10 +519,9 @@ class Flow:
         self.run("evoked", tasks, self.workers)
         averages = [path for task in tasks for path in task.paths()]
         outputs = (self.file("evoked", "png"), self.file("report", "html"))
-        settings = OmegaConf.to_yaml(OmegaConf.structured(self.config))
         task = Task(
             self.results_folder, "report", (*results, *averages), outputs, report_work,
-            (results, averages, outputs, self.name, self.config.dataset.name, settings),
+            (results, averages, outputs, self.name, self.config.dataset.name, self.settings),
         )  # fmt: skip
         return self.run("report", [task])
 
@@ -562,7 +565,7 @@ class Flow:
             (keys, logits, signals, output, self.about, self.every, sample),
         )  # fmt: skip
         done, path = self.run("submit", [task]).done, task.paths()[0]
-        if done or self.tracker.unfinished:
+        if self.tracker.wants(bool(done)):
             self.record_model(found, path)
         return path
 
@@ -768,7 +771,6 @@ def _go(flow: Flow, stage: Stage, say: Say) -> Result:
         return Result(folder, None, auc)
     flow.train(found, final=True)
     path = flow.submit(found)
-    settings = OmegaConf.to_yaml(OmegaConf.structured(flow.config))
-    write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, settings))
+    write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, flow.settings))
     say(str(path))
     return Result(folder, path, auc)

@@ -120,11 +120,16 @@ class Tracker:
         self._seconds: dict[str, float] = {}
         self._told: set[str] = set()
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether a run is open, or was left so by a command that was cut off."""
+    def wants(self, new: bool) -> bool:
+        """Tell whether a result is to be recorded: a new one, or one of a run that is not ended.
+
+        Parameters
+        ----------
+        new : bool
+            Whether this command made it; else it may be of one that was cut off before it told.
+        """
         left = self.memory is not None and self.memory.exists()
-        return self.config.tracking.enabled and (self._client is not None or left)
+        return self.config.tracking.enabled and (new or self._client is not None or left)
 
     @property
     def uri(self) -> str:

@@ -75,6 +75,7 @@ class Dataset:
 class Filter:
     """The causal feature path."""
 
+    highpass_hz: float = MISSING
     lowpass_hz: list[float] = MISSING
     order: int = MISSING
     power_bands_hz: list[list[float]] = MISSING
@@ -333,6 +334,8 @@ def check(config: Config) -> None:
 
     demand(bank.subsample >= 1, "filter.subsample", "must be 1 or more")
     nyquist = data.rate / bank.subsample / 2
+    demand(0 <= bank.highpass_hz < nyquist, "filter.highpass_hz",
+           f"must be 0 (none) or lie between 0 and {nyquist:g} Hz")  # fmt: skip
     bands = [*bank.power_bands_hz, *bank.covariance_bands_hz]
     demand(len(bank.lowpass_hz) + len(bands) > 0, "filter.lowpass_hz",
            "must not be empty while there are no bands either")  # fmt: skip

@@ -115,6 +115,7 @@ class BankState:
     """What a filter bank remembers between chunks: rows seen, and each filter's state."""
 
     rows: int
+    drift: np.ndarray | None
     lowpass: list[np.ndarray]
     band: list[np.ndarray]
     smooth: list[np.ndarray]
@@ -152,6 +153,10 @@ class FilterBank:
         Edges of each band whose covariance is followed (order 3).
     covariance_smoothing_hz : float
         Cut-off of the low-pass over the products (order 1, so that a covariance stays one).
+    highpass_hz : float
+        Before the low-passes and bands, take what lies below this from the signal (order 1); 0 for
+        nothing. Electrodes drift, each series in its own way, and a detector that reads their
+        offsets learns the series instead of the movement.
     start : str
         ``first``: the filters start as if the first sample had always been there; ``zero``: as if
         there had been nothing.
@@ -168,10 +173,14 @@ class FilterBank:
         subsample: int = 1,
         covariance_bands_hz: Sequence[Sequence[float]] = (),
         covariance_smoothing_hz: float = 0.5,
+        highpass_hz: float = 0.0,
         start: str = "first",
     ) -> None:
         self.decimate, self.subsample, self.from_first = decimate, subsample, start == "first"
         rate = rate / subsample
+        # The drift is followed by a low-pass and subtracted, so that it, too, starts from the first
+        # sample.
+        self.drift = CausalFilter(design(rate, None, highpass_hz, 1)) if highpass_hz else None
         self.lowpass = [CausalFilter(design(rate, None, f, order)) for f in lowpass_hz]
         self.band = [CausalFilter(design(rate, low, high, 3)) for low, high in power_bands_hz]
         smoothing = design(rate, None, power_smoothing_hz, 2)
@@ -199,8 +208,12 @@ class FilterBank:
         """Start every filter, from the first sample, shape (C,), or from zero."""
         first = np.asarray(first, dtype=np.float64) * self.from_first
         rest = np.zeros_like(first)
+        drift = None
+        if self.drift is not None:
+            drift, first = self.drift.start(first), rest
         return BankState(
             0,
+            drift,
             [f.start(first) for f in self.lowpass],
             [f.start(first) for f in self.band],
             [f.start(rest) for f in self.smooth],
@@ -243,7 +256,10 @@ class FilterBank:
         features = np.empty((kept, self.n_features(channels)), dtype=np.float32)
         if not chunk.shape[1]:
             return features, replace(state, rows=state.rows + rows)
-        after = BankState(state.rows + rows, [], [], [], [], [])
+        after = BankState(state.rows + rows, None, [], [], [], [], [])
+        if self.drift is not None and state.drift is not None:
+            slow, after.drift = self.drift(chunk, state.drift)
+            chunk = chunk - slow
         column = 0
         for lowpass, past in zip(self.lowpass, state.lowpass, strict=True):
             slow, past = lowpass(chunk, past)

@@ -73,11 +73,14 @@ def test_changing_what_comes_after_moves_nothing_before(cell, stride):
 THIN = {"subsample": 3, "start": "zero"}  # as the 2015 recipe has it
 
 
+DRIFT = {"highpass_hz": 0.5}
 COVARIANCE = {"covariance_bands_hz": [[0.5, 6.0]], "covariance_smoothing_hz": 0.5}
 
 
 @pytest.mark.parametrize("t", [0, 250, 1233])
-@pytest.mark.parametrize("more", [{}, THIN, COVARIANCE], ids=["whole", "thinned", "covariance"])
+@pytest.mark.parametrize(
+    "more", [{}, THIN, COVARIANCE, DRIFT], ids=["whole", "thinned", "covariance", "drift"]
+)
 def test_features_are_causal_to_the_bit(t, more):
     bank = FilterBank(500, **{**BANK, "decimate": 1, **more})
     whole, changed = signal(), signal()
@@ -97,7 +100,7 @@ def cut(rows: int, cuts: list[int]) -> list[slice]:
 @given(
     cuts=st.lists(st.integers(1, ROWS - 1), max_size=6),
     decimate=st.sampled_from([1, 3, 10]),
-    more=st.sampled_from([{}, THIN, COVARIANCE]),
+    more=st.sampled_from([{}, THIN, COVARIANCE, DRIFT]),
 )
 def test_filtering_in_pieces_equals_the_whole_to_the_bit(cuts, decimate, more):
     bank = FilterBank(500, **{**BANK, "decimate": decimate, **more})

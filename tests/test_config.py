@@ -72,6 +72,7 @@ def test_typos_and_wrong_types_name_the_key(tmp_path, override, key):
         ("dataset.valid_series=[6,7]", r"dataset.valid_series=\[6, 7\]: series \[6\] also stand"),
         ("dataset.test_series=[7]", "dataset.test_series"),
         ("dataset.test_series=[]", "dataset.test_series"),
+        ("filter.highpass_hz=250", "filter.highpass_hz"),
         ("filter.lowpass_hz=[250]", "filter.lowpass_hz"),
         ("filter.power_bands_hz=[[14.0,8.0]]", "filter.power_bands_hz"),
         ("filter.power_smoothing_hz=0", "filter.power_smoothing_hz"),

@@ -43,6 +43,17 @@ def test_a_constant_offset_does_not_ring():
     np.testing.assert_allclose(features[:, 6:], 0, atol=1e-5)
 
 
+def test_the_drift_is_taken_off_from_the_first_sample_on():
+    bank = FilterBank(RATE, [30.0], 5, [], 2.0, 1, highpass_hz=0.03)
+    minute = np.arange(60 * RATE) / RATE
+    constant, _ = bank.transform(np.full((len(minute), 1), 400.0))
+    np.testing.assert_allclose(constant, 0, atol=1e-6)
+    movement, _ = bank.transform(400 + 50 * np.sin(2 * np.pi * 0.5 * minute)[:, None])
+    later = movement[len(movement) // 2 :]
+    assert np.ptp(later) == pytest.approx(100, rel=0.02)
+    assert abs(later.mean()) < 2
+
+
 def test_log_power_follows_the_band():
     t = np.arange(10_000) / RATE
     inside, outside = 40 * np.sin(2 * np.pi * 10.5 * t), 40 * np.sin(2 * np.pi * 40 * t)

@@ -140,6 +140,7 @@ class Train:
 
     scope: Scope = MISSING
     scaler: Scaler = MISSING
+    own_projection: bool = MISSING
     whiten: bool = MISSING
     prior_bias: bool = MISSING
     epochs: int = MISSING
@@ -150,6 +151,7 @@ class Train:
     optimiser: Optimiser = MISSING
     smoothing: float = MISSING
     learning_rate: float = MISSING
+    projection_rate: float = MISSING
     schedule: Schedule = MISSING
     decay: float = MISSING
     decay_after: float = MISSING
@@ -381,6 +383,10 @@ def check(config: Config) -> None:
     demand(model.hidden >= 1, "model.hidden", "must be 1 or more")
     demand(model.layers >= 1, "model.layers", "must be 1 or more")
     demand(model.projection >= 0, "model.projection", "must be 0 (none) or more")
+    demand(not train.own_projection or train.scope is not Scope.subject, "train.own_projection",
+           "is for one model of all subjects (train.scope=global)")  # fmt: skip
+    demand(not train.own_projection or model.projection > 0, "model.projection",
+           "must be 1 or more with train.own_projection")  # fmt: skip
     for key in ("dropout", "input_dropout"):
         demand(0 <= getattr(model, key) < 1, f"model.{key}", "must be at least 0 and below 1")
     demand(model.init_range is None or model.init_range > 0, "model.init_range", "must be above 0")
@@ -398,6 +404,7 @@ def check(config: Config) -> None:
     demand(train.clip_value >= 0, "train.clip_value", "must be 0 (no clipping) or more")
     demand(train.patience >= 1, "train.patience", "must be 1 or more")
     demand(train.learning_rate > 0, "train.learning_rate", "must be above 0")
+    demand(train.projection_rate > 0, "train.projection_rate", "must be above 0")
     demand(train.weight_decay >= 0, "train.weight_decay", "must be 0 or more")
     demand(train.clip >= 0, "train.clip", "must be 0 (no clipping) or more")
     demand(train.checkpoint_seconds >= 0, "train.checkpoint_seconds", "must be 0 or more")

@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.lstm import LSTM
 
 State = tuple[torch.Tensor, torch.Tensor]
+Scalers = dict[int, tuple[torch.Tensor, torch.Tensor]]  # by subject: mean and matrix
 
 # Rows that the network is given at a time when it predicts: always the same number, because the
 # last bits of a matrix product depend on its size.
@@ -172,14 +173,15 @@ class Detector:
     options : dict
         ``n_features``, ``n_events`` and the keyword arguments of `Network`.
     scalers : dict of int to (Tensor, Tensor)
-        By subject: the features' mean, (F,), and the matrix, (F, F), that standardises them.
+        By subject: the features' mean, (F,), and the matrix, (F, F), that standardises them; or
+        (F, P), where it holds the subject's own projection, too.
     stride : int
         The network's step, in rows.
     """
 
     network: Network
     options: dict[str, Any]
-    scalers: dict[int, tuple[torch.Tensor, torch.Tensor]]
+    scalers: Scalers
     stride: int
 
     def standardise(self, features: np.ndarray, subject: int) -> torch.Tensor:

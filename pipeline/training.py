@@ -6,7 +6,8 @@ import copy
 import os
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from math import cos, floor, pi
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pipeline.detector import Detector, Network, State, predict, start
+from pipeline.detector import Detector, Dropout, Network, Scalers, State, predict, start
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.filtering import FeatureSeries, Moments
 from pipeline.recording import series_name
@@ -149,13 +150,22 @@ def learning_rate(train: dict[str, Any], epochs: float) -> float:
 
 
 def make_optimiser(network: nn.Module, train: dict[str, Any]) -> torch.optim.Optimizer:
-    """Make the optimiser that the group ``train`` names."""
+    """Make the optimiser that the group ``train`` names.
+
+    Its parameter groups have their factor on the learning rate beside them: the projection's is
+    ``projection_rate``.
+    """
+    named = dict(network.named_parameters())
+    before = {name for name in named if "projection" in name}
+    groups = [
+        {"params": [p for name, p in named.items() if (name in before) is mine], "factor": factor}
+        for mine, factor in ((False, 1.0), (True, train["projection_rate"]))
+        if mine <= bool(before)
+    ]
     rate, decay = train["learning_rate"], train["weight_decay"]
     if train["optimiser"] == "rmsprop":
-        return torch.optim.RMSprop(
-            network.parameters(), lr=rate, alpha=train["smoothing"], weight_decay=decay
-        )
-    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
+        return torch.optim.RMSprop(groups, lr=rate, alpha=train["smoothing"], weight_decay=decay)
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
 
 
 def masked_bce(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
@@ -263,10 +273,15 @@ def train_job(
     test = [FeatureSeries.load(job.folder, *key) for key in job.test]
     shape = {"n_features": fitted[0].features.shape[1], "n_events": len(job.events)}
     network_options = {**shape, **options.model}
+    scalers = _scalers(job, fitted, options)
+    own = None
+    if options.train["own_projection"]:
+        width = options.model["projection"]
+        own = OwnProjection(scalers, shape["n_features"], width, options.model["input_dropout"])
+        own.to(device)
+        network_options |= {"n_features": width, "projection": 0, "input_dropout": 0.0}
     network = Network(**network_options).to(device)
-    detector = Detector(
-        network, network_options, _scalers(job, fitted, options), options.window["stride"]
-    )
+    detector = Detector(network, network_options, scalers, options.window["stride"])
     if options.train["prior_bias"]:
         _start_at_base_rates(network, fitted)
     epochs = float(options.train["epochs"])
@@ -274,13 +289,17 @@ def train_job(
         twin = pd.read_csv(job.history)
         epochs = float(twin.loc[twin["best"], "epoch"].iloc[0])
     checkpoint = Checkpoint(scratch / f"{job.name}_checkpoint.pt")
-    fitting = Fitting(detector, fitted, held_out, job.events, options, epochs, checkpoint, report)
+    fitting = Fitting(
+        detector, fitted, held_out, job.events, options, epochs, checkpoint, report, own
+    )
     try:
         history = fitting.run()
     except FloatingPointError as error:
         raise PipelineError(
             f"{job.name}: {error}; lower train.learning_rate or train.clip"
         ) from error
+    if own is not None:
+        detector = replace(detector, scalers=own.folded(scalers))
     detector.save(scratch / f"{job.name}_model.pt")
     history.to_csv(scratch / f"{job.name}_history.csv", index=False)
     for series in (*held_out, *test):
@@ -299,9 +318,7 @@ def _start_at_base_rates(network: Network, fitted: list[FeatureSeries]) -> None:
         network.output.bias.copy_(torch.from_numpy(np.log(odds)))
 
 
-def _scalers(
-    job: Job, fitted: list[FeatureSeries], options: Options
-) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+def _scalers(job: Job, fitted: list[FeatureSeries], options: Options) -> Scalers:
     """Fit what standardises each subject's features."""
 
     def fit(moments: list[Moments]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -313,6 +330,49 @@ def _scalers(
         shared = fit([FeatureSeries.load(job.folder, *key).moments for key in job.scale])
         return dict.fromkeys(subjects, shared)
     return {i: fit([s.moments for s in fitted if s.subject == i]) for i in subjects}
+
+
+class OwnProjection(nn.Module):
+    """The linear layer before the LSTM, one for each subject, while one LSTM for all learns.
+
+    Every head conducts in its own way, but what hands do next is much the same in all: so each
+    subject's features go through their own layer into what all subjects' trials have taught.
+    Linear as it is, it is a scaler's matrix in the end: `folded` leaves nothing of it to the
+    network that predicts.
+
+    Parameters
+    ----------
+    subjects : iterable of int
+        Whose.
+    n_features, width : int
+        F and P.
+    dropout : float
+        Of the features.
+    """
+
+    def __init__(
+        self, subjects: Iterable[int], n_features: int, width: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.rows = {subject: row for row, subject in enumerate(sorted(subjects))}
+        weight = torch.empty(len(self.rows), n_features, width)
+        self.weight = nn.Parameter(weight.uniform_(-1, 1) / n_features**0.5)  # nn.Linear's start
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+        """Project a batch of sequences, (B, L, F), each with the subject in its ``row``, (B,)."""
+        return torch.bmm(self.dropout(x), self.weight[row])
+
+    @torch.no_grad()
+    def project(self, features: torch.Tensor, subject: int) -> torch.Tensor:
+        """Project one series of a subject, (T', F), on the CPU."""
+        return features @ self.weight[self.rows[subject]].cpu()
+
+    @torch.no_grad()
+    def folded(self, scalers: Scalers) -> Scalers:
+        """Give scalers that standardise and project at once: means, (F,), matrices, (F, P)."""
+        weight = self.weight.cpu()
+        return {s: (mean, matrix @ weight[self.rows[s]]) for s, (mean, matrix) in scalers.items()}
 
 
 class Fitting:
@@ -337,6 +397,8 @@ class Fitting:
         Read at the start, written as it goes.
     report : callable
         Told the progress in epochs, and what each taking stock found.
+    own : OwnProjection, optional
+        Learns with the network.
     """
 
     def __init__(
@@ -349,8 +411,12 @@ class Fitting:
         epochs: float,
         checkpoint: Checkpoint,
         report: Report,
+        own: OwnProjection | None = None,
     ) -> None:
-        self.network, self.options, self.events = detector.network, options, events
+        self.network, self.own, self.options, self.events = detector.network, own, options, events
+        self.learner = nn.ModuleDict({"network": self.network})
+        if own is not None:
+            self.learner["own_projection"] = own
         self.train, self.epochs = options.train, epochs
         self.checkpoint, self.report = checkpoint, report
         self.device = next(self.network.parameters()).device
@@ -358,13 +424,15 @@ class Fitting:
             [detector.standardise(s.features, s.subject) for s in fitted],
             [torch.from_numpy(np.array(s.labels)) for s in fitted],
         )
-        self.held_out = [detector.standardise(s.features, s.subject) for s in held_out]
+        subjects = [s.subject for s in fitted]
+        self.rows = np.array([own.rows[s] if own else 0 for s in subjects])
+        self.held_out = [(detector.standardise(s.features, s.subject), s.subject) for s in held_out]
         self.truth = np.concatenate([np.asarray(s.labels) for s in held_out]) if held_out else None
-        self.optimiser = make_optimiser(self.network, self.train)
+        self.optimiser = make_optimiser(self.learner, self.train)
         self.progress = Progress()
         self.state: State | None = None
         self.history: list[dict[str, Any]] = []
-        self.best = copy.deepcopy(self.network.state_dict())
+        self.best = copy.deepcopy(self.learner.state_dict())
         self._loss = torch.zeros((), device=self.device)  # summed there, so that none is waited for
         self._told = self._saved = self._stock = time.monotonic()
         self._untold = 0.0
@@ -403,7 +471,7 @@ class Fitting:
             if progress.batch == len(plan):
                 progress.epoch, progress.batch = progress.epoch + 1, 0
             self._save()
-        self.network.load_state_dict(self.best)
+        self.learner.load_state_dict(self.best)
         frame = pd.DataFrame(self.history)
         frame["best"] = frame["epoch"] == progress.best_epoch
         return frame
@@ -412,28 +480,35 @@ class Fitting:
         """Learn from one batch."""
         rate = learning_rate(self.train, done)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.network.train()
+            group["lr"] = rate * group["factor"]
+        self.learner.train()
         number = self.progress.batch
         x, y, scored = self.batches.gather(plan, number)
         count = int(scored.sum())
         x, y, scored = (part.to(self.device) for part in (x, y, scored))
         state = _carry(self.network, self.state, plan.reset[number], self.device)
+        who = torch.from_numpy(self.rows[plan.series[number]]).to(self.device)
         if not count:  # a window that is all burn-in only hands its state on
             with torch.no_grad():
-                _, self.state = self.network(x, state)
+                _, self.state = self._forward(x, who, state)
             return
-        logits, self.state = self.network(x, state)
+        logits, self.state = self._forward(x, who, state)
         loss = masked_bce(logits, y, scored)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if self.train["clip_value"]:
-            nn.utils.clip_grad_value_(self.network.parameters(), self.train["clip_value"])
+            nn.utils.clip_grad_value_(self.learner.parameters(), self.train["clip_value"])
         if self.train["clip"]:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.train["clip"])
+            nn.utils.clip_grad_norm_(self.learner.parameters(), self.train["clip"])
         self.optimiser.step()
         self._loss += loss.detach() * count
         self.progress.rows += count
+
+    def _forward(
+        self, x: torch.Tensor, who: torch.Tensor, state: State
+    ) -> tuple[torch.Tensor, State]:
+        """Run the network over a batch, through each lane's subject's own projection."""
+        return self.network(x if self.own is None else self.own(x, who), state)
 
     def _take_stock(self, done: float) -> None:
         """Validate, keep the best weights, and write a line of the history."""
@@ -452,14 +527,13 @@ class Fitting:
         progress.since_best += 1
         value = float(len(self.history))  # without held-out series the last is the one to keep
         if self.truth is not None:
-            stride = self.options.window["stride"]
-            line |= _validate(self.network, self.held_out, self.truth, self.events, stride)
+            line |= held_out_line(self._predict_held_out(), self.truth, self.events)
             auc = line["valid_auc_mean"] if self.train["select"] == "auc" else None
             if self.train["select"] != "last":
                 value = -line["valid_loss"] if auc is None else auc
         if value > progress.best_value:
             progress.best_value, progress.best_epoch = value, line["epoch"]
-            progress.since_best, self.best = 0, copy.deepcopy(self.network.state_dict())
+            progress.since_best, self.best = 0, copy.deepcopy(self.learner.state_dict())
         progress.finished = progress.since_best >= self.train["patience"]
         self.history.append(line)
         progress.loss_sum, progress.rows, self._rows_before = 0.0, 0, 0
@@ -473,6 +547,14 @@ class Fitting:
         }
         self.report(self._untold, news)
         self._untold, self._stock = 0.0, time.monotonic()
+
+    def _predict_held_out(self) -> np.ndarray:
+        """Predict the held-out series, at the features' rate."""
+        logits = []
+        for features, subject in self.held_out:
+            x = features if self.own is None else self.own.project(features, subject)
+            logits.append(predict(self.network, x, self.options.window["stride"]))
+        return np.concatenate(logits)
 
     def _tell(self, epochs: float) -> None:
         """Pass progress on, and write a checkpoint, each when it is time."""
@@ -488,7 +570,7 @@ class Fitting:
         self.progress.loss_sum += float(self._loss)
         self._loss.zero_()
         parts = {
-            "weights": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "weights": self.learner.state_dict(), "optimiser": self.optimiser.state_dict(),
             "history": self.history, "best": self.best,
             "state": None if self.state is None else list(self.state),
         }  # fmt: skip
@@ -498,7 +580,7 @@ class Fitting:
     def _resume(self) -> None:
         if not (stored := self.checkpoint.read()):
             return
-        self.network.load_state_dict(stored["weights"])
+        self.learner.load_state_dict(stored["weights"])
         self.optimiser.load_state_dict(stored["optimiser"])
         self.progress, self.history, self.best = (
             stored["progress"], stored["history"], stored["best"],
@@ -515,18 +597,6 @@ def _carry(network: Network, state: State | None, reset: np.ndarray, device: tor
         return start(network, len(reset))
     keep = torch.from_numpy(~reset).to(device=device, dtype=state[0].dtype)[None, :, None]
     return state[0].detach() * keep, state[1].detach() * keep
-
-
-def _validate(
-    network: Network,
-    held_out: list[torch.Tensor],
-    truth: np.ndarray,
-    events: tuple[str, ...],
-    stride: int,
-) -> dict[str, float | None]:
-    """Predict the held-out series and score them, at the features' rate."""
-    logits = np.concatenate([predict(network, features, stride) for features in held_out])
-    return held_out_line(logits, truth, events)
 
 
 def held_out_line(

@@ -43,8 +43,8 @@ SMALL = (
 # Every recipe, small: what a test adds to `experiment=...`.
 SMALL_RECIPE = (
     "dataset=simulated", *SMALL, "window.length=20", "window.batch=2", "window.burn_in=0",
-    "dataset.simulation.series=4", "dataset.train_series=[1,2]", "dataset.valid_series=[3]",
-    "dataset.test_series=[4]", "stack.folds=2",
+    "model.projection=3", "dataset.simulation.series=4", "dataset.train_series=[1,2]",
+    "dataset.valid_series=[3]", "dataset.test_series=[4]", "stack.folds=2",
     "stack.overrides=['filter.lowpass_hz=[1]','model.hidden=6','train.epochs=1','method.updates=5']",
 )  # fmt: skip
 RECIPES = sorted(path.stem for path in (configuration.CONF / "experiment").glob("*.yaml"))

@@ -27,8 +27,8 @@ MODEL = {
     "input_dropout": 0.1, "forget_bias": None, "init_range": None,
 }  # fmt: skip
 TRAIN = {
-    "scope": "subject", "scaler": "subject", "whiten": True, "prior_bias": True, "epochs": 6,
-    "validate_every": 0,
+    "scope": "subject", "scaler": "subject", "own_projection": False, "whiten": True,
+    "prior_bias": True, "epochs": 6, "validate_every": 0, "projection_rate": 1.0,
     "select": "auc", "patience": 6, "refit": True, "optimiser": "adamw", "smoothing": 0.95,
     "learning_rate": 0.02, "schedule": "onecycle", "decay": 0.97, "decay_after": 2.0,
     "decays_per_epoch": 2, "weight_decay": 0.0, "clip": 1.0, "clip_value": 0.0,

@@ -128,6 +128,7 @@ class Model:
     hidden: int = MISSING
     layers: int = MISSING
     projection: int = MISSING
+    kernel: int = MISSING
     dropout: float = MISSING
     input_dropout: float = MISSING
     forget_bias: float | None = None
@@ -383,6 +384,7 @@ def check(config: Config) -> None:
     demand(model.hidden >= 1, "model.hidden", "must be 1 or more")
     demand(model.layers >= 1, "model.layers", "must be 1 or more")
     demand(model.projection >= 0, "model.projection", "must be 0 (none) or more")
+    demand(model.kernel == 0 or model.kernel >= 2, "model.kernel", "must be 0 (none), or 2 or more")
     demand(not train.own_projection or train.scope is not Scope.subject, "train.own_projection",
            "is for one model of all subjects (train.scope=global)")  # fmt: skip
     demand(not train.own_projection or model.projection > 0, "model.projection",

@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.lstm import LSTM
 
-State = tuple[torch.Tensor, torch.Tensor]
+State = tuple[torch.Tensor, ...]  # h and c, then the convolution's past; lanes along axis 1
 Scalers = dict[int, tuple[torch.Tensor, torch.Tensor]]  # by subject: mean and matrix
 
 # Rows that the network is given at a time when it predicts: always the same number, because the
@@ -43,10 +43,45 @@ class Dropout(nn.Module):
         return x * torch.rand_like(x).lt_(1 - self.p).mul_(1 / (1 - self.p))
 
 
+class CausalConvolution(nn.Module):
+    """A convolution over time that sees no later row, and an ELU.
+
+    Parameters
+    ----------
+    width : int
+        P, in and out.
+    kernel : int
+        K, rows that each result reads: its own and those before it.
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.before = kernel - 1
+        self.filters = nn.Conv1d(width, width, kernel)
+
+    def forward(self, x: torch.Tensor, past: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run over a batch of sequences.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, P)
+        past : Tensor, shape (K - 1, B, P)
+            The rows before.
+
+        Returns
+        -------
+        Tensor, shape (B, L, P), and the last K - 1 rows, shape (K - 1, B, P)
+        """
+        rows = torch.cat([past.transpose(0, 1), x], dim=1)
+        y = nn.functional.elu(self.filters(rows.transpose(1, 2))).transpose(1, 2)
+        return y, rows[:, rows.shape[1] - self.before :].transpose(0, 1)
+
+
 class Network(nn.Module):
     """A many-to-many LSTM.
 
-    Dropout, an optional linear projection, the LSTM, dropout, and a linear layer to the logits.
+    Dropout, an optional linear projection, an optional causal convolution, the LSTM, dropout, and a
+    linear layer to the logits.
 
     Parameters
     ----------
@@ -56,6 +91,8 @@ class Network(nn.Module):
         Units a layer, and layers.
     projection : int
         Width of the linear layer before the LSTM; 0 for none.
+    kernel : int
+        Rows that the convolution reads, 2 or more; 0 for none.
     dropout : float
         Between the LSTM's layers and before the output.
     input_dropout : float
@@ -74,6 +111,7 @@ class Network(nn.Module):
         hidden: int,
         layers: int,
         projection: int = 0,
+        kernel: int = 0,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         cell: str = "fused",
@@ -83,6 +121,7 @@ class Network(nn.Module):
         super().__init__()
         self.input_dropout = Dropout(input_dropout)
         self.projection = nn.Linear(n_features, projection) if projection else nn.Identity()
+        self.convolution = CausalConvolution(projection or n_features, kernel) if kernel else None
         self.lstm = LSTM(
             projection or n_features,
             hidden,
@@ -107,24 +146,32 @@ class Network(nn.Module):
         ----------
         x : Tensor, shape (B, L, F)
             Standardised features.
-        state : (Tensor, Tensor), each (layers, B, hidden), optional
-            (h, c) that the rows before left; zero when not given.
+        state : tuple of Tensor, optional
+            What the rows before left: h and c, each (layers, B, hidden), and with a convolution
+            its past, (K - 1, B, P); zero when not given.
 
         Returns
         -------
         logits : Tensor, shape (B, L, E)
-        state : (Tensor, Tensor)
+        state : tuple of Tensor
         """
+        h, c, *pasts = start(self, len(x)) if state is None else state
         x = self.projection(self.input_dropout(x))
-        y, state = self.lstm(x, state)
-        return self.output(self.dropout(y)), state
+        if self.convolution is not None:
+            x, past = self.convolution(x, pasts[0])
+            pasts = [past]
+        y, (h, c) = self.lstm(x, (h, c))
+        return self.output(self.dropout(y)), (h, c, *pasts)
 
 
 def start(network: Network, lanes: int) -> State:
     """Give a state of zero for so many lanes."""
     parameter = next(network.parameters())
-    shape = (network.lstm.num_layers, lanes, network.lstm.hidden_size)
-    return parameter.new_zeros(shape), parameter.new_zeros(shape)
+    layer = network.lstm
+    shapes = [(layer.num_layers, lanes, layer.hidden_size)] * 2
+    if network.convolution is not None:
+        shapes.append((network.convolution.before, lanes, layer.input_size))
+    return tuple(parameter.new_zeros(shape) for shape in shapes)
 
 
 @torch.no_grad()

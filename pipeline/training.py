@@ -586,8 +586,7 @@ class Fitting:
             stored["progress"], stored["history"], stored["best"],
         )  # fmt: skip
         if stored["state"] is not None:
-            h, c = (part.to(self.device) for part in stored["state"])
-            self.state = (h, c)
+            self.state = tuple(part.to(self.device) for part in stored["state"])
         self.report(float(self.progress.epoch), {})
 
 
@@ -596,7 +595,7 @@ def _carry(network: Network, state: State | None, reset: np.ndarray, device: tor
     if state is None or reset.all():
         return start(network, len(reset))
     keep = torch.from_numpy(~reset).to(device=device, dtype=state[0].dtype)[None, :, None]
-    return state[0].detach() * keep, state[1].detach() * keep
+    return tuple(part.detach() * keep for part in state)
 
 
 def held_out_line(

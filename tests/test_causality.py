@@ -34,11 +34,13 @@ def signal(seed: int = 0) -> np.ndarray:
     return (walk + rng.normal(0, 30, (ROWS, CHANNELS)) + 400).astype(np.int16)
 
 
-def detector(bank: FilterBank, stride: int, cell: str = "standard", layers: int = 2) -> Detector:
+def detector(
+    bank: FilterBank, stride: int, cell: str = "standard", layers: int = 2, kernel: int = 3
+) -> Detector:
     torch.manual_seed(1)
     options = {
         "n_features": bank.n_features(CHANNELS), "n_events": EVENTS, "hidden": 5,
-        "layers": layers, "projection": 4, "dropout": 0.3, "cell": cell,
+        "layers": layers, "projection": 4, "kernel": kernel, "dropout": 0.3, "cell": cell,
     }  # fmt: skip
     moments = Moments.of(bank.transform(signal(9))[0])
     mean, matrix = (torch.from_numpy(part) for part in moments.scaler(whiten=True))
@@ -113,10 +115,12 @@ def test_filtering_in_pieces_equals_the_whole_to_the_bit(cuts, decimate, more):
 
 
 @settings(max_examples=15, deadline=None)
-@given(cuts=st.lists(st.integers(1, 149), max_size=5))
-def test_the_network_in_pieces_equals_the_whole(cuts):
+@given(cuts=st.lists(st.integers(1, 149), max_size=5), kernel=st.sampled_from([0, 2, 7]))
+def test_the_network_in_pieces_equals_the_whole(cuts, kernel):
     torch.manual_seed(0)
-    network = Network(4, 2, hidden=5, layers=2, projection=3, dropout=0.5, cell="standard").double()
+    network = Network(
+        4, 2, hidden=5, layers=2, projection=3, kernel=kernel, dropout=0.5, cell="standard"
+    ).double()
     network.eval()
     x = torch.randn(2, 150, 4, dtype=torch.float64)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,14 @@ import torch
 from pipeline import training
 from pipeline.detector import Detector, Dropout
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.filtering import Moments
+from pipeline.filtering import FeatureSeries, Moments
+from pipeline.scoring import score
 from pipeline.training import Job, Options, choose_device, learning_rate, masked_bce, train_job
 
 EVENTS = ("a", "b")
 WINDOW = {"length": 20, "batch": 4, "stride": 2, "streams": 3, "burn_in": 5, "join": False}
 MODEL = {
-    "cell": "fused", "hidden": 8, "layers": 1, "projection": 0, "dropout": 0.2,
+    "cell": "fused", "hidden": 8, "layers": 1, "projection": 0, "kernel": 0, "dropout": 0.2,
     "input_dropout": 0.1, "forget_bias": None, "init_range": None,
 }  # fmt: skip
 TRAIN = {
@@ -66,9 +68,9 @@ def features(tmp_path_factory):
     return folder
 
 
-def make(features, window=WINDOW, **train):
+def make(features, window=WINDOW, model=MODEL, **train):
     job = Job("subj1_validate", ((1, 1), (1, 2)), ((1, 3),), (), features, EVENTS)
-    return job, Options(window, MODEL, {**TRAIN, **train}, 0)
+    return job, Options(window, model, {**TRAIN, **train}, 0)
 
 
 def silent(progress, news):
@@ -141,12 +143,50 @@ class CutError(Exception):
     """Stands for the power going off."""
 
 
-@pytest.mark.parametrize("window", [WINDOW, JOINED], ids=["streams", "joined"])
+@pytest.fixture(scope="module")
+def two_heads(features, tmp_path_factory):
+    """Subject 1, and a subject 2 in whom the two features have changed places."""
+    folder = tmp_path_factory.mktemp("two_heads")
+    for path in features.iterdir():
+        shutil.copy(path, folder)
+    for series in (1, 2, 3):
+        x = np.load(features / f"subj1_series{series}_features.npy")[:, [1, 0, 2]]
+        FeatureSeries(
+            2, series, x, np.load(features / f"subj1_series{series}_labels.npy"), Moments.of(x)
+        ).save(folder)
+    return folder
+
+
+OWN = {**MODEL, "projection": 3, "kernel": 2}
+
+
+def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two_heads, tmp_path):
+    fit, held_out = ((1, 1), (1, 2), (2, 1), (2, 2)), ((1, 3), (2, 3))
+    job = Job("validate", fit, held_out, (), two_heads, EVENTS)
+    train = {**TRAIN, "scope": "global", "own_projection": True, "whiten": False, "epochs": 12}
+    train_job(tmp_path, silent, job, Options(WINDOW, OWN, train, 0), "cpu", 1)
+    # What is kept is a plain network, and predicts as it did while it learned.
+    kept = Detector.load(tmp_path / "validate_model.pt")
+    truth = np.load(two_heads / "subj1_series3_labels.npy")
+    for subject, other in ((1, 2), (2, 1)):
+        x = np.load(two_heads / f"subj{subject}_series3_features.npy")
+        logits = np.load(tmp_path / f"subj{subject}_series3_logits.npy")
+        np.testing.assert_array_equal(kept.predict(x, subject), logits)
+        own = score(truth, logits, EVENTS).mean
+        assert own > 0.95
+        assert own > score(truth, kept.predict(x, other), EVENTS).mean + 0.1
+
+
+@pytest.mark.parametrize("recipe", ["streams", "joined", "own"])
 @pytest.mark.parametrize("batch", [3, 40, 77])
 def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
-    features, tmp_path, monkeypatch, batch, window
+    features, tmp_path, monkeypatch, batch, recipe
 ):
-    job, options = make(features, window, **(OTHER if window is JOINED else {}))
+    job, options = {
+        "streams": lambda: make(features),
+        "joined": lambda: make(features, JOINED, **OTHER),
+        "own": lambda: make(features, model=OWN, own_projection=True, projection_rate=0.3),
+    }[recipe]()
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()

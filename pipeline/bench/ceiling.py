@@ -1,0 +1,107 @@
+"""How well the events can be told from one another's times alone: what a score is to be held to.
+
+``python -m pipeline.bench.ceiling [overrides]`` gives a gradient-boosted classifier what no EEG
+gives: for every row, how long ago each of the six events was last at its centre, exactly, as soon
+as some time has passed since. Labels begin before their events, so even who knows the past exactly
+has to foretell a half of each. The scores go into ``docs/recipes.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from pipeline import config as configuration
+from pipeline.bench.document import machine, write_between
+from pipeline.bench.methods import DATA, SPLIT
+from pipeline.errors import PipelineError
+from pipeline.recording import label_runs, series_name
+from pipeline.scoring import score
+from pipeline.stages import Flow, run
+
+DOC = configuration.PROJECT / "docs" / "recipes.md"
+DELAYS = (0.0, 0.1, 0.2, 0.4, 0.8)  # s
+LONGEST = 20.0  # s: what is longer ago is not told apart
+EVERY = 5  # rows of the features to one that is learned from
+
+
+def seconds_since(labels: NDArray[np.uint8], rate: float, delay: float) -> NDArray[np.float64]:
+    """Tell at each row how long ago each event was, of those that are known by then.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (T', E)
+        Active from before each event until after it, its centre between.
+    rate : float
+        Rows a second.
+    delay : float
+        In s: how long after its centre an event becomes known.
+
+    Returns
+    -------
+    ndarray, shape (T', E)
+        In s, at most `LONGEST`.
+    """
+    rows = np.arange(len(labels))
+    since = np.full(labels.shape, LONGEST)
+    for column in range(labels.shape[1]):
+        centres = np.array([(first + last) / 2 for first, last in label_runs(labels[:, column])])
+        if len(centres):
+            last = np.searchsorted(centres, rows - delay * rate, side="right") - 1
+            ago = (rows - centres[np.maximum(last, 0)]) / rate
+            since[:, column] = np.where(last < 0, LONGEST, np.minimum(ago, LONGEST))
+    return since
+
+
+def main(overrides: list[str]) -> None:
+    """Fit and score a classifier for each delay, print the table and write it.
+
+    Parameters
+    ----------
+    overrides : list of str
+        As on the pipeline's command line.
+    """
+    flow = Flow(configuration.compose([*DATA, *SPLIT, "filter=fbl", "stage=filter", *overrides]))
+    run(flow.config)
+    rate = flow.about.rate / flow.every
+    jobs = flow.jobs(flow.found(), final=False)
+    events = jobs[0].events
+    lines = [
+        f"| known after | {' | '.join(events)} | mean |",
+        "|---" + "|--:" * (len(events) + 1) + "|",
+    ]
+    for delay in DELAYS:
+        sides = []
+        for part in ("fit", "held_out"):
+            labels, clocks = [], []
+            for job in jobs:
+                for subject, series in getattr(job, part):
+                    path = job.folder / f"{series_name(subject, series)}_labels.npy"
+                    own = np.load(path)
+                    since = seconds_since(own, rate, delay)
+                    clocks.append(np.column_stack([since, np.full(len(own), subject)]))
+                    labels.append(own)
+            sides.append((np.concatenate(clocks), np.concatenate(labels)))
+        (known, active), (held_out, truth) = sides
+        scores = np.empty(truth.shape)
+        for column in range(len(events)):
+            model = HistGradientBoostingClassifier(
+                max_iter=80, categorical_features=[len(events)], random_state=0
+            )
+            model.fit(known[::EVERY], active[::EVERY, column])
+            scores[:, column] = model.decision_function(held_out)
+        row = list(score(truth, scores, events).row().values())
+        lines.append(f"| {delay:g} s | " + " | ".join(f"{value:.4f}" for value in row) + " |")
+        print(lines[-1], flush=True)
+    text = "\n".join(lines) + f"\n\n{machine(flow.cores)}; {len(flow.subjects)} subjects.\n"
+    write_between(DOC, "ceiling", text)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except PipelineError as error:
+        sys.exit(f"error: {error}")

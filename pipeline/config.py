@@ -131,6 +131,7 @@ class Model:
     kernel: int = MISSING
     dropout: float = MISSING
     input_dropout: float = MISSING
+    networks: int = MISSING
     forget_bias: float | None = None
     init_range: float | None = None
 
@@ -384,6 +385,7 @@ def check(config: Config) -> None:
     demand(model.hidden >= 1, "model.hidden", "must be 1 or more")
     demand(model.layers >= 1, "model.layers", "must be 1 or more")
     demand(model.projection >= 0, "model.projection", "must be 0 (none) or more")
+    demand(model.networks >= 1, "model.networks", "must be 1 or more")
     demand(model.kernel == 0 or model.kernel >= 2, "model.kernel", "must be 0 (none), or 2 or more")
     demand(not train.own_projection or train.scope is not Scope.subject, "train.own_projection",
            "is for one model of all subjects (train.scope=global)")  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -155,7 +155,7 @@ class Network(nn.Module):
         logits : Tensor, shape (B, L, E)
         state : tuple of Tensor
         """
-        h, c, *pasts = start(self, len(x)) if state is None else state
+        h, c, *pasts = self.start(len(x)) if state is None else state
         x = self.projection(self.input_dropout(x))
         if self.convolution is not None:
             x, past = self.convolution(x, pasts[0])
@@ -163,26 +163,91 @@ class Network(nn.Module):
         y, (h, c) = self.lstm(x, (h, c))
         return self.output(self.dropout(y)), (h, c, *pasts)
 
+    def start(self, lanes: int) -> State:
+        """Give a state of zero for so many lanes."""
+        layer = self.lstm
+        shapes = [(layer.num_layers, lanes, layer.hidden_size)] * 2
+        if self.convolution is not None:
+            shapes.append((self.convolution.before, lanes, layer.input_size))
+        return tuple(self.output.weight.new_zeros(shape) for shape in shapes)
 
-def start(network: Network, lanes: int) -> State:
-    """Give a state of zero for so many lanes."""
-    parameter = next(network.parameters())
-    layer = network.lstm
-    shapes = [(layer.num_layers, lanes, layer.hidden_size)] * 2
-    if network.convolution is not None:
-        shapes.append((network.convolution.before, lanes, layer.input_size))
-    return tuple(parameter.new_zeros(shape) for shape in shapes)
+
+class Committee(nn.Module):
+    """Networks that learn beside one another, each from its own start, and vote.
+
+    Parameters
+    ----------
+    networks : list of Network
+        All alike.
+    """
+
+    def __init__(self, networks: list[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """Run over a batch of sequences.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, L, F)
+            Standardised features.
+        state : tuple of Tensor, optional
+            Of all the networks, one after the other along the first axis.
+
+        Returns
+        -------
+        logits : Tensor, shape (B, L, E)
+            Their mean; in training, where each is to learn for itself, (networks, B, L, E).
+        state : tuple of Tensor
+        """
+        state = self.start(len(x)) if state is None else state
+        theirs = zip(*(part.chunk(len(self.networks)) for part in state), strict=True)
+        votes, after = [], []
+        for network, own in zip(self.networks, theirs, strict=True):
+            logits, own = network(x, own)
+            votes.append(logits)
+            after.append(own)
+        together = torch.stack(votes)
+        joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
+        return (together if self.training else together.mean(dim=0)), joined
+
+    def start(self, lanes: int) -> State:
+        """Give a state of zero for so many lanes."""
+        every = [cast(Network, network).start(lanes) for network in self.networks]
+        return tuple(torch.cat(parts) for parts in zip(*every, strict=True))
+
+
+AnyNetwork = Network | Committee
+
+
+def make_network(
+    n_features: int, n_events: int, *, networks: int = 1, **options: Any
+) -> AnyNetwork:
+    """Make one network, or several that vote.
+
+    Parameters
+    ----------
+    n_features, n_events : int
+        F and E.
+    networks : int
+        How many.
+    **options
+        Of `Network`.
+    """
+    members = [Network(n_features, n_events, **options) for _ in range(networks)]
+    return members[0] if networks == 1 else Committee(members)
 
 
 @torch.no_grad()
-def predict(network: Network, features: torch.Tensor, stride: int) -> np.ndarray:
+def predict(network: AnyNetwork, features: torch.Tensor, stride: int) -> np.ndarray:
     """Predict one whole series, in one direction.
 
     The phases of ``stride`` are run side by side, each with its own state, and interleaved again.
 
     Parameters
     ----------
-    network : Network
+    network : Network or Committee
         Trained; its dropout is switched off here.
     features : Tensor, shape (T', F)
         One series, standardised.
@@ -201,7 +266,7 @@ def predict(network: Network, features: torch.Tensor, stride: int) -> np.ndarray
     padded = features.new_zeros(steps * stride, width)
     padded[:rows] = features
     phases = padded.view(steps, stride, width).transpose(0, 1)
-    state, parts = start(network, stride), []
+    state, parts = network.start(stride), []
     for begin in range(0, steps, CHUNK):
         logits, state = network(phases[:, begin : begin + CHUNK].to(device), state)
         parts.append(logits.float().cpu())
@@ -215,10 +280,10 @@ class Detector:
 
     Parameters
     ----------
-    network : Network
+    network : Network or Committee
         The weights.
     options : dict
-        ``n_features``, ``n_events`` and the keyword arguments of `Network`.
+        ``n_features``, ``n_events`` and the keyword arguments of `make_network`.
     scalers : dict of int to (Tensor, Tensor)
         By subject: the features' mean, (F,), and the matrix, (F, F), that standardises them; or
         (F, P), where it holds the subject's own projection, too.
@@ -226,7 +291,7 @@ class Detector:
         The network's step, in rows.
     """
 
-    network: Network
+    network: AnyNetwork
     options: dict[str, Any]
     scalers: Scalers
     stride: int
@@ -254,7 +319,7 @@ class Detector:
     def load(cls, path: Path) -> Detector:
         """Read what `save` wrote, onto the CPU."""
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        network = Network(**stored["options"])
+        network = make_network(**stored["options"])
         network.load_state_dict(stored["weights"])
         network.eval()
         scalers = {int(k): (v[0], v[1]) for k, v in stored["scalers"].items()}

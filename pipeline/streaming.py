@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.detector import Detector, State, sigmoid, start
+from pipeline.detector import Detector, State, sigmoid
 from pipeline.filtering import BankState, FilterBank
 
 
@@ -58,7 +58,7 @@ class Stream:
             return np.empty((0, events))
         network.eval()
         if self.state is None:
-            fresh = [start(network, 1) for _ in range(stride)]
+            fresh = [network.start(1) for _ in range(stride)]
             self.state = StreamState(self.bank.start(signal[0]), fresh, 0, np.zeros(events))
         state = self.state
         begun = state.bank.rows

@@ -17,7 +17,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pipeline.detector import Detector, Dropout, Network, Scalers, State, predict, start
+from pipeline.detector import (
+    AnyNetwork,
+    Detector,
+    Dropout,
+    Network,
+    Scalers,
+    State,
+    make_network,
+    predict,
+)
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.filtering import FeatureSeries, Moments
 from pipeline.recording import series_name
@@ -86,7 +95,7 @@ class Options:
     Parameters
     ----------
     window, model : dict
-        Keyword arguments of `plan_epoch` and of `Network`.
+        Keyword arguments of `plan_epoch` and of `make_network`.
     train : dict
         The group ``train``.
     seed : int
@@ -173,13 +182,15 @@ def masked_bce(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor)
 
     Parameters
     ----------
-    logits, labels : Tensor, shape (B, L, E)
+    logits : Tensor, shape (B, L, E) or (networks, B, L, E)
+        With several networks their losses are added up, so that each learns as if it were alone.
+    labels : Tensor, shape (B, L, E)
     scored : Tensor of bool, shape (B, L)
     """
     # Weights, because picking the scored rows out costs more, in the backward pass above all.
     weight = scored.to(logits.dtype)[..., None] / (scored.sum() * logits.shape[-1])
     return nn.functional.binary_cross_entropy_with_logits(
-        logits, labels, weight=weight, reduction="sum"
+        logits, labels.expand_as(logits), weight=weight, reduction="sum"
     )
 
 
@@ -280,7 +291,7 @@ def train_job(
         own = OwnProjection(scalers, shape["n_features"], width, options.model["input_dropout"])
         own.to(device)
         network_options |= {"n_features": width, "projection": 0, "input_dropout": 0.0}
-    network = Network(**network_options).to(device)
+    network = make_network(**network_options).to(device)
     detector = Detector(network, network_options, scalers, options.window["stride"])
     if options.train["prior_bias"]:
         _start_at_base_rates(network, fitted)
@@ -307,15 +318,17 @@ def train_job(
         np.save(scratch / f"{series_name(series.subject, series.series)}_logits.npy", logits)
 
 
-def _start_at_base_rates(network: Network, fitted: list[FeatureSeries]) -> None:
+def _start_at_base_rates(network: AnyNetwork, fitted: list[FeatureSeries]) -> None:
     """Set the output's bias to the events' log-odds, so that no update is spent on learning them.
 
     With events as rare as these, that is worth more than any later tuning of the second level.
     """
     labels = np.concatenate([np.asarray(series.labels) for series in fitted])
     odds = (labels.sum(axis=0) + 0.5) / (len(labels) - labels.sum(axis=0) + 0.5)
-    with torch.no_grad():
-        network.output.bias.copy_(torch.from_numpy(np.log(odds)))
+    for part in network.modules():
+        if isinstance(part, Network):
+            with torch.no_grad():
+                part.output.bias.copy_(torch.from_numpy(np.log(odds)))
 
 
 def _scalers(job: Job, fitted: list[FeatureSeries], options: Options) -> Scalers:
@@ -501,7 +514,7 @@ class Fitting:
         if self.train["clip"]:
             nn.utils.clip_grad_norm_(self.learner.parameters(), self.train["clip"])
         self.optimiser.step()
-        self._loss += loss.detach() * count
+        self._loss += loss.detach() * count / self.options.model["networks"]
         self.progress.rows += count
 
     def _forward(
@@ -590,10 +603,12 @@ class Fitting:
         self.report(float(self.progress.epoch), {})
 
 
-def _carry(network: Network, state: State | None, reset: np.ndarray, device: torch.device) -> State:
+def _carry(
+    network: AnyNetwork, state: State | None, reset: np.ndarray, device: torch.device
+) -> State:
     """Cut the carried state from its history, and zero it in the lanes that start anew."""
     if state is None or reset.all():
-        return start(network, len(reset))
+        return network.start(len(reset))
     keep = torch.from_numpy(~reset).to(device=device, dtype=state[0].dtype)[None, :, None]
     return tuple(part.detach() * keep for part in state)
 

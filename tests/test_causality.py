@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Cell, plain
-from pipeline.detector import Detector, Network, hold, predict
+from pipeline.detector import Detector, Network, hold, make_network, predict
 from pipeline.filtering import FilterBank, Moments
 from pipeline.recording import Recording
 from pipeline.stages import Flow, run
@@ -115,12 +115,17 @@ def test_filtering_in_pieces_equals_the_whole_to_the_bit(cuts, decimate, more):
 
 
 @settings(max_examples=15, deadline=None)
-@given(cuts=st.lists(st.integers(1, 149), max_size=5), kernel=st.sampled_from([0, 2, 7]))
-def test_the_network_in_pieces_equals_the_whole(cuts, kernel):
+@given(
+    cuts=st.lists(st.integers(1, 149), max_size=5),
+    kernel=st.sampled_from([0, 2, 7]),
+    networks=st.sampled_from([1, 3]),
+)
+def test_the_network_in_pieces_equals_the_whole(cuts, kernel, networks):
     torch.manual_seed(0)
-    network = Network(
-        4, 2, hidden=5, layers=2, projection=3, kernel=kernel, dropout=0.5, cell="standard"
-    ).double()
+    network = make_network(
+        4, 2, networks=networks, hidden=5, layers=2, projection=3, kernel=kernel, dropout=0.5,
+        cell="standard",
+    ).double()  # fmt: skip
     network.eval()
     x = torch.randn(2, 150, 4, dtype=torch.float64)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 from scipy import signal as sp
 
 from pipeline.config import compose, plain
-from pipeline.detector import Network
+from pipeline.detector import make_network
 from pipeline.filtering import FilterBank
 
 
@@ -16,12 +16,12 @@ from pipeline.filtering import FilterBank
 )
 def test_the_networks_have_the_published_number_of_parameters(experiment, parameters):
     model = plain(compose([f"experiment={experiment}"]).model)
-    network = Network(32, 6, **model)
+    network = make_network(32, 6, **model)
     assert sum(weight.numel() for weight in network.parameters()) == parameters
 
 
 def test_every_parameter_starts_within_its_range_and_the_forget_gate_open():
-    network = Network(32, 6, **plain(compose(["experiment=paszke2015"]).model))
+    network = make_network(32, 6, **plain(compose(["experiment=paszke2015"]).model))
     for name, parameter in network.named_parameters():
         values = parameter.detach()
         if "bias_ih" in name:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import training
+from pipeline import detector, training
 from pipeline.detector import Detector, Dropout
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.filtering import FeatureSeries, Moments
@@ -26,7 +26,7 @@ EVENTS = ("a", "b")
 WINDOW = {"length": 20, "batch": 4, "stride": 2, "streams": 3, "burn_in": 5, "join": False}
 MODEL = {
     "cell": "fused", "hidden": 8, "layers": 1, "projection": 0, "kernel": 0, "dropout": 0.2,
-    "input_dropout": 0.1, "forget_bias": None, "init_range": None,
+    "input_dropout": 0.1, "networks": 1, "forget_bias": None, "init_range": None,
 }  # fmt: skip
 TRAIN = {
     "scope": "subject", "scaler": "subject", "own_projection": False, "whiten": True,
@@ -157,7 +157,7 @@ def two_heads(features, tmp_path_factory):
     return folder
 
 
-OWN = {**MODEL, "projection": 3, "kernel": 2}
+OWN = {**MODEL, "projection": 3, "kernel": 2, "networks": 2}
 
 
 def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two_heads, tmp_path):
@@ -300,7 +300,7 @@ def test_joined_streams_carry_their_state_over_the_end_of_the_epoch(
 ):
     job, options = make(features, JOINED, **OTHER, epochs=3)
     given, left = [], []
-    plain = training.Network.forward
+    plain = detector.Network.forward
 
     def forward(self, x, state=None):
         result = plain(self, x, state)
@@ -309,7 +309,7 @@ def test_joined_streams_carry_their_state_over_the_end_of_the_epoch(
             left.append(result[1])
         return result
 
-    monkeypatch.setattr(training.Network, "forward", forward)
+    monkeypatch.setattr(detector.Network, "forward", forward)
     train_job(tmp_path, silent, job, options, "cpu", 1)
     assert len(given) == 3 * 18
     assert not given[0][0].any()
@@ -352,6 +352,25 @@ def test_without_a_refit_the_validating_model_predicts_the_test_series(features,
     assert set(both.outputs()) == {p.name for p in tmp_path.glob("*")} - {
         "subj1_validate_checkpoint.pt"
     }
+
+
+def test_networks_of_a_committee_learn_as_if_each_were_alone():
+    options = {"hidden": 4, "layers": 1, "projection": 2, "dropout": 0.0, "input_dropout": 0.0}
+    torch.manual_seed(3)
+    together = detector.make_network(5, 2, networks=3, **options)
+    x, y = torch.randn(6, 20, 5), torch.randint(0, 2, (6, 20, 2)).float()
+    scored = torch.rand(6, 20) > 0.3
+    votes, _ = together(x)
+    loss = masked_bce(votes, y, scored)
+    loss.backward()
+    alone = [masked_bce(network(x)[0], y, scored) for network in together.networks]
+    torch.testing.assert_close(loss, sum(alone))
+    for network, own in zip(together.networks, alone, strict=True):
+        gradients = torch.autograd.grad(own, list(network.parameters()))
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient)
+    together.eval()
+    torch.testing.assert_close(together(x)[0], votes.mean(dim=0))
 
 
 def test_dropout_drops_its_share_keeps_the_mean_and_does_nothing_in_prediction():

@@ -35,7 +35,7 @@ from pipeline import config as configuration
 from pipeline.bench.calibrate import Windows
 from pipeline.bench.document import machine, write_between
 from pipeline.config import Config, plain
-from pipeline.detector import Detector, Network
+from pipeline.detector import Detector, make_network
 from pipeline.errors import PipelineError
 from pipeline.filtering import FeatureSeries, FilterBank, Moments
 from pipeline.simulate import EVENTS
@@ -125,7 +125,7 @@ def network_answers(
         "n_features": fitted[0].features.shape[1], "n_events": len(events), **plain(config.model)
     }  # fmt: skip
     scalers = {1: (torch.from_numpy(mean), torch.from_numpy(matrix))}
-    network = Network(**options)
+    network = make_network(**options)
     detector = Detector(network, options, scalers, config.window.stride)
     how = Options(plain(config.window), plain(config.model), plain(config.train), config.seed)
     with tempfile.TemporaryDirectory() as scratch:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pipeline import config as configuration
 from pipeline.bench.document import machine
-from pipeline.detector import Detector, Network
+from pipeline.detector import Detector, make_network
 from pipeline.filtering import FeatureSeries, FilterBank, Moments
 from pipeline.stage import write_text, write_whole
 from pipeline.training import Checkpoint, Fitting, Options, make_optimiser
@@ -82,7 +82,7 @@ def whole_loop(options: Options, n_features: int, n_events: int, rows: int) -> f
         moments = Moments(rows, np.zeros(n_features), np.eye(n_features) * rows)
         series.append(FeatureSeries(1, number + 1, features, labels, moments))
     shape = {"n_features": n_features, "n_events": n_events}
-    network = Network(n_features, n_events, **options.model)
+    network = make_network(n_features, n_events, **options.model)
     scaler = torch.zeros(n_features), torch.eye(n_features)
     detector = Detector(network, {**shape, **options.model}, {1: scaler}, options.window["stride"])
     events = tuple(f"event{number}" for number in range(n_events))

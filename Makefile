@@ -18,7 +18,7 @@ DATASET ?= $(if $(FOUND),kaggle,simulated)
 STORE = $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows calibrate sweep sweep-best lock clean
+.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling calibrate sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -101,6 +101,12 @@ bench-recipe: $(INSTALLED)  ## what each correction of the 2015 recipe is worth;
 
 bench-windows: $(INSTALLED)  ## the network against LDA on real event windows (FILE=...); writes docs/recipes.md
 	@$(RUN) -m pipeline.bench.event_windows '$(FILE)' $(ARGS)
+
+bench-ablation: $(INSTALLED)  ## what each ingredient of lstm, lstm_global and stack is worth; writes docs/recipes.md
+	$(RUN) -m pipeline.bench.ablation $(ARGS)
+
+bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes next; writes docs/recipes.md
+	$(RUN) -m pipeline.bench.ceiling $(ARGS)
 
 calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes docs/simulator.md
 	$(RUN) -m pipeline.bench.calibrate $(ARGS)

@@ -1,0 +1,113 @@
+"""What each ingredient of the best recipes is worth, on simulated recordings.
+
+``python -m pipeline.bench.ablation [overrides]`` trains `lstm`, `lstm_global` and `stack` as they
+are and with one ingredient in or out, each from several seeds, scores series 7-8, and writes the
+table into ``docs/recipes.md``. What two stacks have in common is fitted once.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+
+from pipeline import config as configuration
+from pipeline.bench.document import machine, write_between
+from pipeline.bench.methods import DATA, SPLIT, fit_seconds
+from pipeline.errors import PipelineError
+from pipeline.stages import Flow, run
+
+DOC = configuration.PROJECT / "docs" / "recipes.md"
+SEEDS = (0, 1)
+VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "lstm": {
+        "without log power": ("filter=fbl",),
+        "without drift and log power": ("filter=drift_free",),
+        "standardised, not whitened": ("train.whiten=false",),
+        "without dropout of the features": ("model.input_dropout=0",),
+        "without state carried from window to window": ("window=crops",),
+        "started at even chances": ("train.prior_bias=false",),
+        "two layers": ("model.layers=2",),
+    },
+    "lstm_global": {
+        "one projection for all subjects": ("train.own_projection=false",),
+        "projections learning as fast as the LSTM": ("train.projection_rate=1",),
+        "with drift and log power": ("filter=lowpass_bank",),
+        "a convolution over the last second": ("experiment=lstm_conv",),
+        "covariances instead of the bank": ("experiment=lstm_covariance",),
+        "three networks that vote": ("model.networks=3",),
+    },
+    "stack": {
+        "one network at the second level": ("model.networks=1",),
+        "a second level a subject": ("train.scope=subject",),
+        "a second level that sees 4 s": ("window.length=50", "window.burn_in=15"),
+    },
+}
+# Members of the stack that are left out together: those whose text has this in it.
+LEFT_OUT = {
+    "without the linear member": "lda",
+    "without the networks a subject": "lstm filter",
+    "without the networks for all subjects": "lstm_",
+    "without covariances": "covariance",
+    "without the convolution": "conv",
+    "without second seeds": "seed=",
+}
+
+
+def variants() -> dict[str, tuple[str, ...]]:
+    """Give every variant's overrides, by its name in the table; a preset's own name starts it."""
+    table: dict[str, tuple[str, ...]] = {}
+    members = configuration.compose(["experiment=stack"]).stack.members
+    for preset, changes in VARIANTS.items():
+        table[f"`{preset}`"] = (f"experiment={preset}",)
+        for name, overrides in changes.items():
+            table[f"{preset}: {name}"] = (f"experiment={preset}", *overrides)
+    for name, text in LEFT_OUT.items():
+        kept = ",".join(f'"{member}"' for member in members if text not in member)
+        table[f"stack: {name}"] = ("experiment=stack", f"stack.members=[{kept}]")
+    return table
+
+
+def main(overrides: list[str]) -> None:
+    """Train and score everything, print the table and write it.
+
+    Parameters
+    ----------
+    overrides : list of str
+        As on the pipeline's command line.
+    """
+    lines = [
+        "| what | AUC, mean of seeds | each | against the preset | fit, minutes |",
+        "|---|--:|---|--:|--:|",
+    ]
+    base = 0.0
+    for name, variant in variants().items():
+        aucs, minutes = [], []
+        for seed in SEEDS:
+            print(f"\n{name}, seed {seed}")
+            config = configuration.compose([*variant, *DATA, *SPLIT, f"seed={seed}", *overrides])
+            auc = run(config).auc
+            assert auc is not None
+            aucs.append(float(auc.loc["pooled", "mean"]))
+            flow = Flow(config)
+            minutes.append(fit_seconds(flow) / 60)
+        mean = statistics.fmean(aucs)
+        base = mean if name.startswith("`") else base
+        each = ", ".join(f"{auc:.4f}" for auc in aucs)
+        spent = statistics.fmean(minutes)
+        lines.append(f"| {name} | {mean:.4f} | {each} | {mean - base:+.4f} | {spent:.1f} |")
+    lines += [
+        "",
+        f"{machine(flow.cores)}; {len(flow.subjects)} subjects, seeds "
+        f"{', '.join(map(str, SEEDS))}. Minutes of all fits added up, members and folds included.",
+        "",
+    ]
+    text = "\n".join(lines)
+    print(text)
+    write_between(DOC, "ablation", text)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except PipelineError as error:
+        sys.exit(f"error: {error}")

@@ -1,8 +1,9 @@
 """What each ingredient of the best recipes is worth, on simulated recordings.
 
-``python -m pipeline.bench.ablation [overrides]`` trains `lstm`, `lstm_global` and `stack` as they
-are and with one ingredient in or out, each from several seeds, scores series 7-8, and writes the
-table into ``docs/recipes.md``. What two stacks have in common is fitted once.
+``python -m pipeline.bench.ablation [presets=a,b] [overrides]`` trains `lstm`, `lstm_global` and
+`stack`, or some of them, as they are and with one ingredient in or out, each from two seeds, scores
+series 7-8, and writes each one's table into ``docs/recipes.md``. What two stacks have in common is
+fitted once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 
 from pipeline import config as configuration
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import DATA, SPLIT, fit_seconds
+from pipeline.bench.methods import DATA, SPLIT, chosen_presets, fit_seconds
 from pipeline.errors import PipelineError
 from pipeline.stages import Flow, run
 
@@ -53,34 +54,27 @@ LEFT_OUT = {
 }
 
 
-def variants() -> dict[str, tuple[str, ...]]:
-    """Give every variant's overrides, by its name in the table; a preset's own name starts it."""
-    table: dict[str, tuple[str, ...]] = {}
-    members = configuration.compose(["experiment=stack"]).stack.members
-    for preset, changes in VARIANTS.items():
-        table[f"`{preset}`"] = (f"experiment={preset}",)
-        for name, overrides in changes.items():
-            table[f"{preset}: {name}"] = (f"experiment={preset}", *overrides)
-    for name, text in LEFT_OUT.items():
+def variants(preset: str) -> dict[str, tuple[str, ...]]:
+    """Give a preset's variants, by their names in its table: the overrides. Itself comes first."""
+    base = f"experiment={preset}"
+    table = {f"`{preset}`": (base,)}
+    for name, overrides in VARIANTS[preset].items():
+        table[name] = (base, *overrides)
+    members = configuration.compose([base]).stack.members
+    for name, text in LEFT_OUT.items() if members else ():
         kept = ",".join(f'"{member}"' for member in members if text not in member)
-        table[f"stack: {name}"] = ("experiment=stack", f"stack.members=[{kept}]")
+        table[name] = (base, f"stack.members=[{kept}]")
     return table
 
 
-def main(overrides: list[str]) -> None:
-    """Train and score everything, print the table and write it.
-
-    Parameters
-    ----------
-    overrides : list of str
-        As on the pipeline's command line.
-    """
+def measure(preset: str, overrides: list[str]) -> str:
+    """Train and score a preset and its variants; give the table."""
     lines = [
         "| what | AUC, mean of seeds | each | against the preset | fit, minutes |",
         "|---|--:|---|--:|--:|",
     ]
     base = 0.0
-    for name, variant in variants().items():
+    for name, variant in variants(preset).items():
         aucs, minutes = [], []
         for seed in SEEDS:
             print(f"\n{name}, seed {seed}")
@@ -91,7 +85,7 @@ def main(overrides: list[str]) -> None:
             flow = Flow(config)
             minutes.append(fit_seconds(flow) / 60)
         mean = statistics.fmean(aucs)
-        base = mean if name.startswith("`") else base
+        base = base or mean
         each = ", ".join(f"{auc:.4f}" for auc in aucs)
         spent = statistics.fmean(minutes)
         lines.append(f"| {name} | {mean:.4f} | {each} | {mean - base:+.4f} | {spent:.1f} |")
@@ -101,9 +95,22 @@ def main(overrides: list[str]) -> None:
         f"{', '.join(map(str, SEEDS))}. Minutes of all fits added up, members and folds included.",
         "",
     ]
-    text = "\n".join(lines)
-    print(text)
-    write_between(DOC, "ablation", text)
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """Print and write the presets' tables.
+
+    Parameters
+    ----------
+    arguments : list of str
+        ``presets=a,b`` for some of them; all else as on the pipeline's command line.
+    """
+    presets, overrides = chosen_presets(arguments, tuple(VARIANTS), tuple(VARIANTS))
+    for preset in presets:
+        text = measure(preset, overrides)
+        print(text)
+        write_between(DOC, f"ablation-{preset}", text)
 
 
 if __name__ == "__main__":

@@ -43,21 +43,20 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "a second level that sees 4 s": ("window.length=50", "window.burn_in=15"),
     },
 }
-# Members of the stack that are left out together: those whose text has this in it.
+# Members of the stack that are left out together: those that start with this or have it in them.
 LEFT_OUT = {
-    "without the linear member": "lda",
-    "without the networks a subject": "lstm filter",
-    "without the networks for all subjects": "lstm_",
+    "without the linear members": "fbl_",
+    "without the network a subject": "lstm",
     "without covariances": "covariance",
     "without the convolution": "conv",
-    "without second seeds": "seed=",
+    "without the second seed": "seed=",
 }
 
 
 def variants(preset: str) -> dict[str, tuple[str, ...]]:
     """Give a preset's variants, by their names in its table: the overrides. Itself comes first."""
     base = f"experiment={preset}"
-    table = {f"`{preset}`": (base,)}
+    table: dict[str, tuple[str, ...]] = {f"`{preset}`": (base,)}
     for name, overrides in VARIANTS[preset].items():
         table[name] = (base, *overrides)
     members = configuration.compose([base]).stack.members

@@ -43,13 +43,13 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "a second level that sees 4 s": ("window.length=50", "window.burn_in=15"),
     },
 }
-# Members of the stack that are left out together: those that start with this or have it in them.
+# Members of the stack that are left out together: those that have one of these words.
 LEFT_OUT = {
-    "without the linear members": "fbl_",
-    "without the network a subject": "lstm",
-    "without covariances": "covariance",
-    "without the convolution": "conv",
-    "without the second seed": "seed=",
+    "without the linear members": {"fbl_lda", "fbl_delay_lr"},
+    "without the network a subject": {"lstm"},
+    "without covariances": {"filter=covariance"},
+    "without the convolution": {"lstm_conv"},
+    "without the second seed": {"seed=1"},
 }
 
 
@@ -60,8 +60,8 @@ def variants(preset: str) -> dict[str, tuple[str, ...]]:
     for name, overrides in VARIANTS[preset].items():
         table[name] = (base, *overrides)
     members = configuration.compose([base]).stack.members
-    for name, text in LEFT_OUT.items() if members else ():
-        kept = ",".join(f'"{member}"' for member in members if text not in member)
+    for name, words in LEFT_OUT.items() if members else ():
+        kept = ",".join(f'"{member}"' for member in members if not words & set(member.split()))
         table[name] = (base, f"stack.members=[{kept}]")
     return table
 

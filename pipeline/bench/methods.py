@@ -24,6 +24,7 @@ from pipeline.bench.document import machine, write_between
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.recording import series_name
 from pipeline.report import cost_picture
+from pipeline.simulate import MOST_SUBJECTS
 from pipeline.stage import write_whole
 from pipeline.stages import Flow
 from pipeline.tracking import Tracker
@@ -158,7 +159,8 @@ def main(arguments: list[str]) -> None:
     print(text)
     minutes_and_auc = {name: (costs[name][2], float(aucs[name]["mean"])) for name in presets}
     write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
-    write_between(DOC, "benchmark", text)
+    full = len(subjects) == MOST_SUBJECTS
+    write_between(DOC, "benchmark-full" if full else "benchmark", text)
     tracker.files([DOC, PICTURE])
     tracker.close()
 

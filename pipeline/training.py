@@ -164,12 +164,13 @@ def make_optimiser(network: nn.Module, train: dict[str, Any]) -> torch.optim.Opt
     Its parameter groups have their factor on the learning rate beside them: the projection's is
     ``projection_rate``.
     """
-    named = dict(network.named_parameters())
-    before = {name for name in named if "projection" in name}
+    named = list(network.named_parameters())
     groups = [
-        {"params": [p for name, p in named.items() if (name in before) is mine], "factor": factor}
-        for mine, factor in ((False, 1.0), (True, train["projection_rate"]))
-        if mine <= bool(before)
+        {"params": [p for name, p in named if "projection" not in name], "factor": 1.0},
+        {
+            "params": [p for name, p in named if "projection" in name],
+            "factor": train["projection_rate"],
+        },
     ]
     rate, decay = train["learning_rate"], train["weight_decay"]
     if train["optimiser"] == "rmsprop":
@@ -325,9 +326,9 @@ def _start_at_base_rates(network: AnyNetwork, fitted: list[FeatureSeries]) -> No
     """
     labels = np.concatenate([np.asarray(series.labels) for series in fitted])
     odds = (labels.sum(axis=0) + 0.5) / (len(labels) - labels.sum(axis=0) + 0.5)
-    for part in network.modules():
-        if isinstance(part, Network):
-            with torch.no_grad():
+    with torch.no_grad():
+        for part in network.modules():
+            if isinstance(part, Network):
                 part.output.bias.copy_(torch.from_numpy(np.log(odds)))
 
 
@@ -372,9 +373,10 @@ class OwnProjection(nn.Module):
         self.weight = nn.Parameter(weight.uniform_(-1, 1) / n_features**0.5)  # nn.Linear's start
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-        """Project a batch of sequences, (B, L, F), each with the subject in its ``row``, (B,)."""
-        return torch.bmm(self.dropout(x), self.weight[row])
+    def forward(self, x: torch.Tensor, subjects: np.ndarray) -> torch.Tensor:
+        """Project a batch of sequences, (B, L, F), of as many subjects, (B,)."""
+        rows = torch.tensor([self.rows[int(s)] for s in subjects], device=x.device)
+        return torch.bmm(self.dropout(x), self.weight[rows])
 
     @torch.no_grad()
     def project(self, features: torch.Tensor, subject: int) -> torch.Tensor:
@@ -437,8 +439,7 @@ class Fitting:
             [detector.standardise(s.features, s.subject) for s in fitted],
             [torch.from_numpy(np.array(s.labels)) for s in fitted],
         )
-        subjects = [s.subject for s in fitted]
-        self.rows = np.array([own.rows[s] if own else 0 for s in subjects])
+        self.subjects = np.array([s.subject for s in fitted])
         self.held_out = [(detector.standardise(s.features, s.subject), s.subject) for s in held_out]
         self.truth = np.concatenate([np.asarray(s.labels) for s in held_out]) if held_out else None
         self.optimiser = make_optimiser(self.learner, self.train)
@@ -500,12 +501,12 @@ class Fitting:
         count = int(scored.sum())
         x, y, scored = (part.to(self.device) for part in (x, y, scored))
         state = _carry(self.network, self.state, plan.reset[number], self.device)
-        who = torch.from_numpy(self.rows[plan.series[number]]).to(self.device)
+        subjects = self.subjects[plan.series[number]]
         if not count:  # a window that is all burn-in only hands its state on
             with torch.no_grad():
-                _, self.state = self._forward(x, who, state)
+                _, self.state = self._forward(x, subjects, state)
             return
-        logits, self.state = self._forward(x, who, state)
+        logits, self.state = self._forward(x, subjects, state)
         loss = masked_bce(logits, y, scored)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -518,10 +519,10 @@ class Fitting:
         self.progress.rows += count
 
     def _forward(
-        self, x: torch.Tensor, who: torch.Tensor, state: State
+        self, x: torch.Tensor, subjects: np.ndarray, state: State
     ) -> tuple[torch.Tensor, State]:
         """Run the network over a batch, through each lane's subject's own projection."""
-        return self.network(x if self.own is None else self.own(x, who), state)
+        return self.network(x if self.own is None else self.own(x, subjects), state)
 
     def _take_stock(self, done: float) -> None:
         """Validate, keep the best weights, and write a line of the history."""

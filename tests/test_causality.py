@@ -34,13 +34,11 @@ def signal(seed: int = 0) -> np.ndarray:
     return (walk + rng.normal(0, 30, (ROWS, CHANNELS)) + 400).astype(np.int16)
 
 
-def detector(
-    bank: FilterBank, stride: int, cell: str = "standard", layers: int = 2, kernel: int = 3
-) -> Detector:
+def detector(bank: FilterBank, stride: int, cell: str = "standard", layers: int = 2) -> Detector:
     torch.manual_seed(1)
     options = {
         "n_features": bank.n_features(CHANNELS), "n_events": EVENTS, "hidden": 5,
-        "layers": layers, "projection": 4, "kernel": kernel, "dropout": 0.3, "cell": cell,
+        "layers": layers, "projection": 4, "kernel": 3, "dropout": 0.3, "cell": cell,
     }  # fmt: skip
     moments = Moments.of(bank.transform(signal(9))[0])
     mean, matrix = (torch.from_numpy(part) for part in moments.scaler(whiten=True))

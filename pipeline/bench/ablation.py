@@ -12,10 +12,10 @@ import statistics
 import sys
 
 from pipeline import config as configuration
-from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import DATA, SPLIT, chosen_presets, fit_seconds
+from pipeline.bench.document import SEEDS_HEAD, SEEDS_RULE, machine, seeds_row, write_between
+from pipeline.bench.methods import DATA, SPLIT, chosen_presets, fit_seconds, pooled_auc
 from pipeline.errors import PipelineError
-from pipeline.stages import Flow, run
+from pipeline.stages import Flow
 
 DOC = configuration.PROJECT / "docs" / "recipes.md"
 SEEDS = (0, 1)
@@ -68,26 +68,18 @@ def variants(preset: str) -> dict[str, tuple[str, ...]]:
 
 def measure(preset: str, overrides: list[str]) -> str:
     """Train and score a preset and its variants; give the table."""
-    lines = [
-        "| what | AUC, mean of seeds | each | against the preset | fit, minutes |",
-        "|---|--:|---|--:|--:|",
-    ]
+    lines = [f"{SEEDS_HEAD} fit, minutes |", f"{SEEDS_RULE}--:|"]
     base = 0.0
     for name, variant in variants(preset).items():
         aucs, minutes = [], []
         for seed in SEEDS:
             print(f"\n{name}, seed {seed}")
             config = configuration.compose([*variant, *DATA, *SPLIT, f"seed={seed}", *overrides])
-            auc = run(config).auc
-            assert auc is not None
-            aucs.append(float(auc.loc["pooled", "mean"]))
+            aucs.append(pooled_auc(config))
             flow = Flow(config)
             minutes.append(fit_seconds(flow) / 60)
-        mean = statistics.fmean(aucs)
-        base = base or mean
-        each = ", ".join(f"{auc:.4f}" for auc in aucs)
-        spent = statistics.fmean(minutes)
-        lines.append(f"| {name} | {mean:.4f} | {each} | {mean - base:+.4f} | {spent:.1f} |")
+        base = base or statistics.fmean(aucs)
+        lines.append(f"{seeds_row(name, aucs, base)} {statistics.fmean(minutes):.1f} |")
     lines += [
         "",
         f"{machine(flow.cores)}; {len(flow.subjects)} subjects, seeds "

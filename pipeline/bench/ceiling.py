@@ -73,26 +73,29 @@ def main(overrides: list[str]) -> None:
         f"| known after | {' | '.join(events)} | mean |",
         "|---" + "|--:" * (len(events) + 1) + "|",
     ]
+    fitted, held_out = (
+        [
+            (subject, np.load(job.folder / f"{series_name(subject, series)}_labels.npy"))
+            for job in jobs
+            for subject, series in getattr(job, part)
+        ]
+        for part in ("fit", "held_out")
+    )
+    active, truth = (np.concatenate([own for _, own in side]) for side in (fitted, held_out))
     for delay in DELAYS:
-        sides = []
-        for part in ("fit", "held_out"):
-            labels, clocks = [], []
-            for job in jobs:
-                for subject, series in getattr(job, part):
-                    path = job.folder / f"{series_name(subject, series)}_labels.npy"
-                    own = np.load(path)
-                    since = seconds_since(own, rate, delay)
-                    clocks.append(np.column_stack([since, np.full(len(own), subject)]))
-                    labels.append(own)
-            sides.append((np.concatenate(clocks), np.concatenate(labels)))
-        (known, active), (held_out, truth) = sides
+        known, then = (
+            np.concatenate(
+                [np.insert(seconds_since(own, rate, delay), len(events), s, 1) for s, own in side]
+            )
+            for side in (fitted, held_out)
+        )
         scores = np.empty(truth.shape)
         for column in range(len(events)):
             model = HistGradientBoostingClassifier(
                 max_iter=80, categorical_features=[len(events)], random_state=0
             )
             model.fit(known[::EVERY], active[::EVERY, column])
-            scores[:, column] = model.decision_function(held_out)
+            scores[:, column] = model.decision_function(then)
         row = list(score(truth, scores, events).row().values())
         lines.append(f"| {delay:g} s | " + " | ".join(f"{value:.4f}" for value in row) + " |")
         print(lines[-1], flush=True)

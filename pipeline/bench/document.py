@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import statistics
 import sys
 from datetime import date
 from pathlib import Path
@@ -12,11 +13,21 @@ import torch
 
 from pipeline.stage import write_text, write_whole
 
+SEEDS_HEAD = "| what | AUC, mean of seeds | each | against the preset |"  # of `seeds_row`
+SEEDS_RULE = "|---|--:|---|--:|"
+
 
 def machine(cores: int) -> str:
     """Say when and on what a table was measured."""
     version = torch.__version__.split("+")[0]
     return f"{date.today():%Y-%m-%d}, {platform.machine()}, {cores} cores, torch {version}"
+
+
+def seeds_row(name: str, aucs: list[float], base: float) -> str:
+    """Write a table's line: an AUC over seeds, each of them, and their mean against another's."""
+    mean = statistics.fmean(aucs)
+    each = ", ".join(f"{auc:.4f}" for auc in aucs)
+    return f"| {name} | {mean:.4f} | {each} | {mean - base:+.4f} |"
 
 
 def write_between(path: Path, marker: str, text: str) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline import config as configuration
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import DATA, DOC, PRESETS, SPLIT, chosen_presets
+from pipeline.bench.methods import DATA, DOC, PRESETS, SPLIT, chosen_presets, pooled_auc
 from pipeline.errors import PipelineError
 from pipeline.ingest import RawSeries
 from pipeline.recording import label_runs, series_name
@@ -138,9 +138,7 @@ def main(arguments: list[str]) -> None:
                 subjects=sorted({raw.subject for raw in found}), **splits,
             )  # fmt: skip
             print(f"\n{preset}, {change}")
-            auc = run(config).auc
-            assert auc is not None
-            aucs[preset].append(float(auc.loc["pooled", "mean"]))
+            aucs[preset].append(pooled_auc(config))
     names = " | ".join(CHANGES)
     lines = [f"| preset | {names} by {SHIFT_SECONDS:g} s |", "|---" + "|--:" * len(CHANGES) + "|"]
     for preset, values in aucs.items():

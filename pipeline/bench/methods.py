@@ -26,7 +26,7 @@ from pipeline.recording import series_name
 from pipeline.report import cost_picture
 from pipeline.simulate import MOST_SUBJECTS
 from pipeline.stage import write_whole
-from pipeline.stages import Flow
+from pipeline.stages import Flow, run
 from pipeline.tracking import Tracker
 
 DOC = configuration.PROJECT / "docs" / "benchmark.md"
@@ -88,6 +88,13 @@ def measure(overrides: list[str]) -> float:
     if status:
         sys.exit(status)
     return peak
+
+
+def pooled_auc(config: configuration.Config) -> float:
+    """Run a recipe to its scores; give the mean over the events of the pooled AUC."""
+    auc = run(config).auc
+    assert auc is not None
+    return float(auc.loc["pooled", "mean"])
 
 
 def fit_seconds(flow: Flow) -> float:

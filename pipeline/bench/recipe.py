@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from pipeline import config as configuration
-from pipeline.bench.document import machine, write_between
+from pipeline.bench.document import SEEDS_HEAD, SEEDS_RULE, machine, seeds_row, write_between
+from pipeline.bench.methods import pooled_auc
 from pipeline.detector import Detector, hold, predict
 from pipeline.filtering import FeatureSeries
 from pipeline.recording import series_name
 from pipeline.scoring import score
-from pipeline.stages import Flow, run
+from pipeline.stages import Flow
 
 DOC = configuration.PROJECT / "docs" / "recipe-2015.md"
 PRESET = ("dataset=simulated", "experiment=paszke2015", "model.hidden=100", "stage=evaluate")
@@ -81,19 +82,14 @@ def main(overrides: list[str]) -> None:
         for name, correction in CORRECTIONS.items():
             chosen = [*PRESET, f"seed={seed}", *correction, *overrides]
             config = configuration.compose(chosen)
-            auc = run(config).auc
-            assert auc is not None
-            values.setdefault(name, []).append(float(auc.loc["pooled", "mean"]))
+            values.setdefault(name, []).append(pooled_auc(config))
             if not correction:
                 flow = Flow(config)
                 for way, value in _ways(flow).items():
                     values.setdefault(way, []).append(value)
     base = statistics.fmean(values["the preset"])
-    lines = ["| what | AUC, mean of seeds | each | against the preset |", "|---|--:|---|--:|"]
-    for name, aucs in values.items():
-        mean = statistics.fmean(aucs)
-        each = ", ".join(f"{auc:.4f}" for auc in aucs)
-        lines.append(f"| {name} | {mean:.4f} | {each} | {mean - base:+.4f} |")
+    lines = [SEEDS_HEAD, SEEDS_RULE]
+    lines += [seeds_row(name, aucs, base) for name, aucs in values.items()]
     text = "\n".join(lines) + f"\n\n{machine(flow.cores)}; seeds {', '.join(map(str, SEEDS))}.\n"
     print(text)
     write_between(DOC, "corrections", text)

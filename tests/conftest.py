@@ -50,6 +50,12 @@ SMALL_RECIPE = (
 RECIPES = sorted(path.stem for path in (configuration.CONF / "experiment").glob("*.yaml"))
 
 
+def small_recipe(recipe: str) -> list[str]:
+    """Make a recipe small; a second level has two members, for each recipe is tested by itself."""
+    members = ["stack.members=['fbl_lda filter=covariance',lstm_conv]"]
+    return [f"experiment={recipe}", *SMALL_RECIPE, *(members if recipe == "stack" else [])]
+
+
 def make_config(folder: Path, *overrides: str) -> configuration.Config:
     """Compose as the command line does, with everything that is written below ``folder``."""
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]

@@ -16,7 +16,7 @@ from pipeline.filtering import FilterBank, Moments
 from pipeline.recording import Recording
 from pipeline.stages import Flow, run
 from pipeline.streaming import Stream
-from tests.conftest import RECIPES, SMALL_RECIPE, make_config
+from tests.conftest import RECIPES, make_config, small_recipe
 
 CHANNELS, EVENTS, ROWS = 3, 2, 1500
 BANK = {
@@ -182,8 +182,7 @@ def test_phases_are_interleaved_back_in_order(rows, stride):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
     """Every recipe as trained: raw samples in, held predictions out, the future exchanged."""
-    wanted = [f"experiment={recipe}", *SMALL_RECIPE, "stage=train"]
-    flow = Flow(make_config(recipes_folder, *wanted))
+    flow = Flow(make_config(recipes_folder, *small_recipe(recipe), "stage=train"))
     run(flow.config, say=lambda line: None)
     found = flow.found()
     job = flow.jobs(found, final=False)[0]

@@ -20,7 +20,7 @@ from pipeline.errors import DataError
 from pipeline.recording import Recording
 from pipeline.serving import FittedRecipe
 from pipeline.stages import Flow, run
-from tests.conftest import RECIPES, SMALL, SMALL_RECIPE, free_port, make_config
+from tests.conftest import RECIPES, SMALL, free_port, make_config, small_recipe
 
 
 def submitted(path: Path, name: str) -> np.ndarray:
@@ -31,7 +31,7 @@ def submitted(path: Path, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_exported_predicts_what_was_submitted(recipe, recipes_folder, tmp_path):
-    flow = Flow(make_config(recipes_folder, f"experiment={recipe}", *SMALL_RECIPE))
+    flow = Flow(make_config(recipes_folder, *small_recipe(recipe)))
     path = run(flow.config, say=lambda line: None).submission
     flow.export(flow.found(), tmp_path / "recipe")
     exported = FittedRecipe.load(tmp_path / "recipe")
@@ -42,7 +42,7 @@ def test_every_recipe_exported_predicts_what_was_submitted(recipe, recipes_folde
 
 
 def test_what_cannot_be_predicted_is_refused(recipes_folder, tmp_path):
-    flow = Flow(make_config(recipes_folder, "experiment=fbl_lda", *SMALL_RECIPE))
+    flow = Flow(make_config(recipes_folder, *small_recipe("fbl_lda")))
     run(flow.config, say=lambda line: None)
     flow.export(flow.found(), tmp_path / "recipe")
     exported = FittedRecipe.load(tmp_path / "recipe")

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -90,12 +93,23 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 
 def wait(browser: webdriver.Chrome, what: Callable[[], object]) -> object:
-    ignored = [StaleElementReferenceException]
+    # The page may redraw, or still cover what is to be clicked: then it is tried again.
+    ignored = [StaleElementReferenceException, ElementClickInterceptedException]
     return WebDriverWait(browser, 60, ignored_exceptions=ignored).until(lambda _: what())
 
 
 def find(browser: webdriver.Chrome, path: str) -> WebElement:
     return wait(browser, lambda: next(iter(browser.find_elements(By.XPATH, path)), None))
+
+
+def click(browser: webdriver.Chrome, path: str) -> None:
+    def clicked() -> bool:
+        elements = browser.find_elements(By.XPATH, path)
+        if elements:
+            elements[0].click()
+        return bool(elements)
+
+    wait(browser, clicked)
 
 
 def picture(browser: webdriver.Chrome, folder: Path, name: str) -> None:
@@ -108,11 +122,11 @@ def picture(browser: webdriver.Chrome, folder: Path, name: str) -> None:
 def test_runs_are_found_sorted_and_opened(runs, address, browser, tmp_path):
     _, aucs = runs
     browser.get(f"{address}/#/experiments")
-    find(browser, "//a[text()='simulated']").click()
-    find(browser, "//a[contains(., 'Training runs')]").click()
-    find(browser, "//button[contains(., 'Sort')]").click()
+    click(browser, "//a[text()='simulated']")
+    click(browser, "//a[contains(., 'Training runs')]")
+    click(browser, "//button[contains(., 'Sort')]")
     find(browser, "//input[@placeholder='Search']").send_keys("auc_mean")
-    find(browser, "//*[text()='auc_mean']").click()
+    click(browser, "//*[text()='auc_mean']")
     best_first = sorted(aucs, key=aucs.__getitem__, reverse=True)
 
     def rows() -> list[str]:
@@ -136,18 +150,18 @@ def test_runs_are_found_sorted_and_opened(runs, address, browser, tmp_path):
     name = (
         f"//*[@role='row']//a[contains(., '{best_first[0]}-simulated') and not(contains(., ' '))]"
     )
-    find(browser, name).click()
+    click(browser, name)
     find(browser, "//*[text()='Child runs']")
     find(browser, "//table//th[contains(., 'HandStart')]")  # the description's table
     picture(browser, tmp_path, "run")
 
-    find(browser, "//a[contains(., 'Artifacts')] | //*[@role='tab'][.='Artifacts']").click()
-    find(browser, "//*[text()='roc_simulated.png']").click()
+    click(browser, "//a[contains(., 'Artifacts')] | //*[@role='tab'][.='Artifacts']")
+    click(browser, "//*[text()='roc_simulated.png']")
     wide = "return Math.max(0, ...[...document.images].filter(i => i.src.startsWith('blob:'))"
     wait(browser, lambda: browser.execute_script(f"{wide}.map(i => i.naturalWidth))") >= 600)
     picture(browser, tmp_path, "roc")
 
-    find(browser, "//*[text()='report_simulated.html']").click()
+    click(browser, "//*[text()='report_simulated.html']")
     browser.switch_to.frame(find(browser, "//iframe"))
     find(browser, "//*[contains(text(), 'Evoked responses of the data set')]")
     pictures = "return [...document.images].filter(i => i.naturalWidth >= 400).length"

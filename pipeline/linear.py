@@ -8,6 +8,7 @@ kind predicts each row from that row and earlier ones of its series alone.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.filtering import FeatureSeries
@@ -92,7 +94,8 @@ def fit(
     -------
     LinearDetector
     list of dict
-        The history, of one line with nothing in it: the fit is exact.
+        The history, of one line with nothing in it. A logistic regression ends after
+        ``method.iterations`` at the latest, when its score stands still.
     """
     scalers, count, every = fit_scalers(fitted), method["tap_count"], method["tap_every"]
     x, y = [], []
@@ -107,7 +110,9 @@ def fit(
     bias = np.full(labels.shape[1], -20.0)  # of an event that never happens
     for event, column in enumerate(labels.T):
         if column.any():
-            model = _model(method).fit(features, column)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # its end is method.iterations
+                model = _model(method).fit(features, column)
             weights[:, event], bias[event] = model.coef_[0], model.intercept_[0]
         report(1 / labels.shape[1], {})
     single = weights.astype(np.float32), bias.astype(np.float32)

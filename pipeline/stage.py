@@ -17,6 +17,7 @@ import queue
 import shutil
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -390,8 +391,11 @@ def _run_stale(
             pool = Parallel(
                 n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1
             )
-            for name, worked in pool(jobs):
-                (summary.done if worked else summary.fresh).append(name)
+            with warnings.catch_warnings():
+                # One that has grown is replaced by joblib between two tasks; nothing is lost.
+                warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+                for name, worked in pool(jobs):
+                    (summary.done if worked else summary.fresh).append(name)
         finally:
             messages.put(None)
             drain.join(timeout=30)

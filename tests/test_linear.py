@@ -62,6 +62,13 @@ def test_an_event_that_never_happens_is_never_predicted():
     assert (logits[:, 1] == -20).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_limit_of_iterations_is_no_reason_to_warn():
+    method = {**METHODS["delay_lr"], "iterations": 1}
+    detector, _ = fit([series(1, 1)], method, told([]))
+    assert np.isfinite(detector.predict(series(1, 2).features, 1)).all()
+
+
 def test_shuffled_labels_score_chance():
     """Nothing of the held-out series leaks into what is fitted."""
     random, rows = np.random.default_rng(0), []

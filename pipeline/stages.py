@@ -165,7 +165,8 @@ class Flow:
         """Features: filtered EEG, or other recipes' logits."""
         if self.members:
             keys = [member.train_folder.key for member in self.members]
-            return self._folder("stack", [keys, self.every], [stack], ["numpy"], None)
+            read = [keys, self.every, self.config.stack.folds]
+            return self._folder("stack", read, [stack], ["numpy"], None)
         options = {"rate": self.about.rate, **plain(self.config.filter)}
         packages = ["mne", "scipy", "numpy"]
         return self._folder("filter", options, [filtering], packages, self.ingest_folder)
@@ -333,7 +334,8 @@ class Flow:
             self.say(f"\nmember   {text}")
             if labelled:
                 member.filter(found)
-                member.fit(found, [*member.jobs(found, False), *member.fold_jobs(found)], "folds")
+                folds = member.fold_jobs(found, self.config.stack.folds)
+                member.fit(found, [*member.jobs(found, False), *folds], "folds")
             else:
                 member.train(found, final=True)
         tasks = []
@@ -382,10 +384,10 @@ class Flow:
             for job, group in zip(jobs, self.groups(found), strict=True)
         ]
 
-    def fold_jobs(self, found: list[RawSeries]) -> list[Job]:
+    def fold_jobs(self, found: list[RawSeries], count: int) -> list[Job]:
         """Plan the trainings that predict the training series themselves, a fold at a time."""
         series, jobs = list(self.config.dataset.train_series), []
-        for fold in stack.folds(series, self.config.stack.folds):
+        for fold in stack.folds(series, count):
             rest = [s for s in series if s not in fold]
             name = "without" + "-".join(str(s) for s in fold)
             jobs += self._jobs(found, name, rest, [], fold)

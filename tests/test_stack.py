@@ -28,13 +28,18 @@ def test_folds_hold_each_series_once_and_are_even(series, data):
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_each_series_is_predicted_once_and_by_no_model_that_saw_it(tmp_path):
-    wanted = ["experiment=stack", "dataset=simulated", "dataset.subjects=[1,2]"]
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_each_series_is_predicted_once_and_by_no_model_that_saw_it(tmp_path, count):
+    wanted = [
+        "experiment=stack", "dataset=simulated", "dataset.subjects=[1,2]", f"stack.folds={count}",
+    ]  # fmt: skip
     flow = Flow(make_config(tmp_path, *wanted))
     found = [RawSeries(s, r, RawFile(tmp_path), None) for s in (1, 2) for r in range(1, 11)]
     assert flow.members
     for member in flow.members:
-        jobs = member.jobs(found, final=False) + member.fold_jobs(found)
+        parts = member.fold_jobs(found, flow.config.stack.folds)
+        assert len({job.name.split("_")[-1] for job in parts}) == count
+        jobs = member.jobs(found, final=False) + parts
         predicted = sorted(key for job in jobs for key in job.predict)
         assert predicted == [(s, r) for s in (1, 2) for r in range(1, 9)]
         for job in jobs:
@@ -71,6 +76,21 @@ def test_a_series_labels_do_not_reach_its_own_features(tmp_path):
     np.testing.assert_array_equal(after[1], before[1])
     assert not np.array_equal(after[2], before[2])
     assert not np.array_equal(after[3], before[3])
+
+
+def test_the_number_of_folds_reaches_the_members(tmp_path):
+    """More folds, more trainings of each; and what comes of them has another name."""
+    names, fits = set(), []
+    for count in (2, 3):
+        more = ["dataset.simulation.series=5", "dataset.train_series=[1,2,3]",
+                "dataset.valid_series=[4]", "dataset.test_series=[5]", "stage=filter"]  # fmt: skip
+        flow = Flow(make_config(tmp_path, *STACK, *more, f"stack.folds={count}"))
+        run(flow.config, say=lambda line: None)
+        names.add(flow.name)
+        found = list(flow.members[0].train_folder.path.glob("subj1_without*_model.pt"))
+        fits.append(len(found))
+    assert len(names) == 2
+    assert fits == [2, 4]  # without 1-2 and 3; then without 1, 2 and (again) 3
 
 
 def test_members_logits_are_put_side_by_side_as_of_their_time(tmp_path):

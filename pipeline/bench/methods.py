@@ -103,7 +103,7 @@ def fit_seconds(flow: Flow) -> float:
     for level in (flow, *flow.members):
         jobs = level.jobs(found, final=False)
         if level is not flow:
-            jobs += level.fold_jobs(found)
+            jobs += level.fold_jobs(found, flow.config.stack.folds)
         for job in jobs:
             record = (level.train_folder.path / f"{job.name}.json").read_text()
             seconds += json.loads(record)["seconds"]

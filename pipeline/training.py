@@ -436,7 +436,7 @@ class Fitting:
         self.checkpoint, self.report = checkpoint, report
         self.device = next(self.network.parameters()).device
         self.batches = Batches(
-            [detector.standardise(s.features, s.subject) for s in fitted],
+            (detector.standardise(s.features, s.subject) for s in fitted),
             [torch.from_numpy(np.array(s.labels)) for s in fitted],
         )
         self.subjects = np.array([s.subject for s in fitted])

@@ -24,7 +24,7 @@ one stream a lane (``window.join``)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -198,17 +198,20 @@ class Batches:
 
     Parameters
     ----------
-    features : list of torch.Tensor, each (T', F)
-        One a series.
+    features : iterable of torch.Tensor, each (T', F)
+        One a series; taken one by one, so that they need not all be there twice.
     labels : list of torch.Tensor, each (T', E)
         Likewise.
     """
 
-    def __init__(self, features: list[torch.Tensor], labels: list[torch.Tensor]) -> None:
-        self.lengths = [len(f) for f in features]
+    def __init__(self, features: Iterable[torch.Tensor], labels: list[torch.Tensor]) -> None:
+        self.lengths = [len(part) for part in labels]
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
-        self.features = torch.cat(features)
         self.labels = torch.cat(labels).float()
+        for index, part in enumerate(features):
+            if index == 0:
+                self.features = part.new_empty(len(self.labels), part.shape[1])
+            self.features[self.offsets[index] : self.offsets[index + 1]] = part
 
     def gather(self, plan: Plan, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Give one batch.

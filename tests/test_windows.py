@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +137,20 @@ def test_joined_series_are_one_stream_a_lane():
     assert plan.start.tolist() == [[0, 2], [3, 5], [6, 8], [9, 11]]
     assert set(plan.table()["state"]) == {"carried"}
     assert batches.gather(plan, 3)[2].all()
+
+
+def test_of_series_that_are_gathered_no_two_are_in_memory_beside_the_whole():
+    alive = []
+
+    def one_by_one():
+        for number in range(5):
+            assert sum(part() is not None for part in alive) <= 1
+            part = torch.full((3, 2), float(number))
+            alive.append(weakref.ref(part))
+            yield part
+
+    batches = Batches(one_by_one(), [torch.zeros(3, 1)] * 5)
+    assert batches.features[:, 1].tolist() == [n for n in range(5) for _ in range(3)]
 
 
 @settings(max_examples=100, deadline=None)

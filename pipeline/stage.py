@@ -305,14 +305,23 @@ class _Reporter:
         self(self.left, {})
 
 
-def _drain(messages: Any, bar: tqdm, listen: Callable[[str, dict[str, Any]], None] | None) -> None:
+def _drain(
+    messages: Any,
+    bar: tqdm,
+    listen: Callable[[str, dict[str, Any]], None] | None,
+    deaf: list[Exception],
+) -> None:
+    """Pass on what the work reports; a listener that fails is told nothing more."""
     while (message := messages.get()) is not None:
         name, progress, news = message
         if progress:
             bar.update(min(progress, bar.total - bar.n))  # rounding must not pass the end
         if news:
-            if listen is not None:
-                listen(name, news)
+            if listen is not None and not deaf:
+                try:
+                    listen(name, news)
+                except Exception as error:
+                    deaf.append(error)
             if "show" in news:
                 bar.set_postfix_str(f"{name} {news['show']}", refresh=False)
 
@@ -335,7 +344,8 @@ def run(
     workers : int
         Processes; with 1 the work is done in this one.
     listen : callable, optional
-        Called in this process as ``listen(task name, news)`` with what the work reports.
+        Called in this process as ``listen(task name, news)`` with what the work reports. If it
+        fails, that is raised when all tasks are done.
     say : callable
         Prints a line.
 
@@ -378,9 +388,10 @@ def _run_stale(
         manager = Manager()
     messages = manager.Queue() if manager else queue.Queue()
     total = sum(task.weight for task, _ in stale)
+    deaf: list[Exception] = []
     layout = "{desc:<9}{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining} {postfix}"
     with tqdm(total=total, desc=stage, bar_format=layout, mininterval=0.5, leave=False) as bar:
-        drain = threading.Thread(target=_drain, args=(messages, bar, listen), daemon=True)
+        drain = threading.Thread(target=_drain, args=(messages, bar, listen, deaf), daemon=True)
         drain.start()
         try:
             jobs = (
@@ -401,6 +412,8 @@ def _run_stale(
             drain.join(timeout=30)
             if manager:
                 manager.shutdown()
+    if deaf:  # only now: the work itself is done and kept
+        raise deaf[0]
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:

@@ -731,10 +731,12 @@ def run(config: Config, say: Say = print) -> Result:
         if config.stage in (Stage.train, Stage.evaluate, Stage.submit):
             pooled = {} if result.auc is None else result.auc.loc["pooled"].dropna().to_dict()
             flow.tracker.join({f"auc_{event}": value for event, value in pooled.items()})
+        flow.tracker.close()
     except BaseException as error:
         flow.tracker.close(error)
-        raise
-    flow.tracker.close()
+        if (told := flow.tracker.explain(error)) is error:
+            raise
+        raise told from error
     return result
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -415,20 +415,37 @@ class Tracker:
         if mine >= before:
             self._client.set_registered_model_alias(name, "champion", version)
 
+    def explain(self, error: BaseException) -> BaseException:
+        """Give MLflow's own error as one that says what to do, and any other as it is."""
+        if self._client is None:
+            return error
+        from mlflow.exceptions import MlflowException
+
+        if not isinstance(error, MlflowException):
+            return error
+        reason = str(error).splitlines()[0]
+        return PipelineError(
+            f"tracking.uri={self.uri}: MLflow has stopped recording there ({reason}); what was "
+            "made is kept: give the same command again, or go without: tracking.enabled=false"
+        )
+
     def close(self, error: BaseException | None = None) -> None:
         """End the runs; with an error, as failed, or killed where the user stopped it."""
         if self._client is None or self.parent is None:
             return
+        from mlflow.exceptions import MlflowException
+
         if self._monitor is not None:
             self._monitor.finish()
         status = "FINISHED"
         if error is not None:
             status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
         for run in [*self._children.values(), self.parent]:
-            if error is not None:
-                reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-                self._client.set_tag(run, "failure", reason)
-            self._client.set_terminated(run, status)
+            with nullcontext() if error is None else suppress(MlflowException):
+                if error is not None:
+                    reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+                    self._client.set_tag(run, "failure", reason)
+                self._client.set_terminated(run, status)
         if error is None:
             self._client.set_tag(self.parent, "resumable", "false")
             if self.memory is not None:

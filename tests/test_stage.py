@@ -114,6 +114,21 @@ def test_many_tasks_in_processes_and_their_news(tmp_path):
     assert {name: news["i"] for name, news in heard.items()} == {f"t{i}": i for i in range(5)}
 
 
+def test_a_listener_that_fails_is_told_after_all_is_done(tmp_path):
+    folder = Folder(tmp_path / "derived", "news", 1, "code")
+    tasks = [Task(folder, f"t{i}", (), (f"t{i}.txt",), tell, (i,)) for i in range(3)]
+    heard = []
+
+    def listen(name, news):
+        heard.append(name)
+        raise OSError("deaf")
+
+    with pytest.raises(OSError, match="deaf"):
+        run("news", tasks, listen=listen, say=lambda line: None)
+    assert heard == ["t0"]
+    assert run("news", tasks, say=lambda line: None).fresh == ["t0", "t1", "t2"]
+
+
 def tell(scratch, report, i):
     report(0.5, {"i": i})
     (scratch / f"t{i}.txt").write_text(str(i))

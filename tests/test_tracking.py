@@ -8,6 +8,7 @@ import sys
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline import stages, tracking
 from pipeline.errors import PipelineError
@@ -65,6 +66,27 @@ def test_a_run_that_was_cut_off_is_gone_on_with(small_config, tmp_path, monkeypa
     assert (whole.tags["resumed"], whole.tags["resumable"]) == ("true", "false")
     assert "auc_mean" in whole.metrics
     assert sum("mlflow.parentRunId" not in r.data.tags for r in after.values()) == 1
+
+
+def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(
+    small_config, tmp_path, monkeypatch
+):
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
+
+    def gone(*args, **more):
+        raise MlflowException("no connection\nand more of that")
+
+    with monkeypatch.context() as patch:
+        for name in ("log_batch", "log_metric", "set_tag", "set_terminated"):
+            patch.setattr(mlflow.MlflowClient, name, gone)
+        patch.setattr(Tracker, "_params", lambda *args: None)  # it goes away after the start
+        with pytest.raises(PipelineError, match=r"stopped recording there \(no connection\); what"):
+            run(config, say=lambda line: None)
+    told = []
+    run(config, say=told.append)
+    assert any(line.startswith("train    fresh, nothing to do (2 of 2)") for line in told)
+    assert {r.info.status for r in runs_of(uri)} == {"FINISHED"}
 
 
 def test_the_code_s_version_is_known_in_a_clone_and_nowhere_else(tmp_path, monkeypatch):

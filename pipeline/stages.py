@@ -202,7 +202,13 @@ class Flow:
 
     def model_file(self, job: Job) -> Path:
         """Say where a job's model is."""
-        return self.train_folder.path / f"{job.name}_model.pt"
+        return self.place(job).path / f"{job.name}_model.pt"
+
+    def place(self, job: Job) -> Folder:
+        """Say where what a training makes is kept: that of folds with those of as many folds."""
+        if not job.folds:
+            return self.train_folder
+        return Folder(self.derived, "folds", job.folds, "", self.train_folder.key)
 
     def export(self, found: list[RawSeries], folder: Path) -> None:
         """Copy what predicts the test series into a folder: `pipeline.serving` reads it."""
@@ -330,20 +336,26 @@ class Flow:
     def stack(self, wanted: list[RawSeries], found: list[RawSeries]) -> None:
         """Turn recordings into the members' logits: the labelled ones, or the others."""
         labelled = all(raw.series in self.labelled for raw in wanted)
+        parts: dict[Key, list[tuple[Path, int]]] = {(raw.subject, raw.series): [] for raw in wanted}
         for text, member in zip(self.config.stack.members, self.members, strict=True):
             self.say(f"\nmember   {text}")
+            jobs = member.jobs(found, final=False)
             if labelled:
                 member.filter(found)
-                folds = member.fold_jobs(found, self.config.stack.folds)
-                member.fit(found, [*member.jobs(found, False), *folds], "folds")
+                jobs += member.fold_jobs(found, self.config.stack.folds)
+                member.fit(found, jobs, "folds")
             else:
                 member.train(found, final=True)
+                jobs = member.jobs(found, final=True) or jobs
+            for job in jobs:
+                for key in job.predict:
+                    if key in parts:
+                        file = member.place(job).path / f"{series_name(*key)}_logits.npy"
+                        parts[key].append((file, member.every))
         tasks = []
         for raw in wanted:
             kinds = ["features.npy", "moments.npz"] + (["labels.npy"] if raw.events else [])
-            logits = [
-                (m.train_folder.path / f"{raw.name}_logits.npy", m.every) for m in self.members
-            ]
+            logits = parts[raw.subject, raw.series]
             signal = self.ingest_folder.path / f"{raw.name}_signal.npy"
             events = self.ingest_folder.path / f"{raw.name}_events.npy" if raw.events else None
             tasks.append(
@@ -390,7 +402,7 @@ class Flow:
         for fold in stack.folds(series, count):
             rest = [s for s in series if s not in fold]
             name = "without" + "-".join(str(s) for s in fold)
-            jobs += self._jobs(found, name, rest, [], fold)
+            jobs += [replace(job, folds=count) for job in self._jobs(found, name, rest, [], fold)]
         return jobs
 
     def _jobs(
@@ -468,7 +480,7 @@ class Flow:
             work, arguments = self.work(job, threads)
             tasks.append(
                 Task(
-                    self.train_folder, job.name, (*files, *twin), job.outputs(), work, arguments,
+                    self.place(job), job.name, (*files, *twin), job.outputs(), work, arguments,
                     weight=float(self.config.train.epochs) if self.stateful else 1.0,
                     resumable=self.stateful,
                 )

@@ -61,6 +61,8 @@ class Job:
     scale : tuple of (int, int)
         (subject, series) that one scaler for all subjects is fitted on; empty for a scaler a
         subject, fitted on its own series of ``fit``.
+    folds : int
+        Of so many folds of the training series it predicts one; 0 if it predicts other series.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Job:
     events: tuple[str, ...]
     history: Path | None = None
     scale: tuple[Key, ...] = ()
+    folds: int = 0
 
     def __post_init__(self) -> None:
         seen = set(self.fit) & set(self.predict)

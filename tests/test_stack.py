@@ -78,19 +78,21 @@ def test_a_series_labels_do_not_reach_its_own_features(tmp_path):
     assert not np.array_equal(after[3], before[3])
 
 
-def test_the_number_of_folds_reaches_the_members(tmp_path):
-    """More folds, more trainings of each; and what comes of them has another name."""
-    names, fits = set(), []
-    for count in (2, 3):
-        more = ["dataset.simulation.series=5", "dataset.train_series=[1,2,3]",
-                "dataset.valid_series=[4]", "dataset.test_series=[5]", "stage=filter"]  # fmt: skip
-        flow = Flow(make_config(tmp_path, *STACK, *more, f"stack.folds={count}"))
-        run(flow.config, say=lambda line: None)
-        names.add(flow.name)
-        found = list(flow.members[0].train_folder.path.glob("subj1_without*_model.pt"))
-        fits.append(len(found))
-    assert len(names) == 2
-    assert fits == [2, 4]  # without 1-2 and 3; then without 1, 2 and (again) 3
+def test_another_number_of_folds_is_another_recipe_and_fits_nothing_twice(tmp_path):
+    more = ["dataset.simulation.series=5", "dataset.train_series=[1,2,3]",
+            "dataset.valid_series=[4]", "dataset.test_series=[5]", "stage=filter"]  # fmt: skip
+    names, told = [], []
+    for count in (2, 3, 2):
+        flow = Flow(make_config(tmp_path, *STACK, *more, f"stack.folds={count}"), told.append)
+        run(flow.config, say=told.append)
+        names.append(flow.name)
+    assert names[0] == names[2] != names[1]
+    lines = [line.split(" in ")[0] for line in told if line.startswith("folds")]
+    assert lines == [
+        "folds    6 done",  # two folds, and all, of two subjects
+        "folds    6 done, 2 fresh",  # three folds
+        "folds    fresh, nothing to do (6 of 6)",
+    ]
 
 
 def test_members_logits_are_put_side_by_side_as_of_their_time(tmp_path):

@@ -105,7 +105,7 @@ def fit_seconds(flow: Flow) -> float:
         if level is not flow:
             jobs += level.fold_jobs(found, flow.config.stack.folds)
         for job in jobs:
-            record = (level.train_folder.path / f"{job.name}.json").read_text()
+            record = (level.place(job).path / f"{job.name}.json").read_text()
             seconds += json.loads(record)["seconds"]
     return seconds
 

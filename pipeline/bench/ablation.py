@@ -41,7 +41,6 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "one network at the second level": ("model.networks=1",),
         "a second level a subject": ("train.scope=subject",),
         "a second level that sees 4 s": ("window.length=50", "window.burn_in=15"),
-        "six folds, each of one series": ("stack.folds=6",),
     },
 }
 # Members of the stack that are left out together: those that have one of these words.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline import config as configuration
@@ -70,6 +71,12 @@ def tapped_series(subject: int, number: int, rows: int = 600, offset: float = 0.
     features[:, 0] += 3 * (1 + subject) * labels[:, 0]
     features[:-20, 1] += 3 * (1 + subject) * labels[20:, 1]
     return FeatureSeries(subject, number, features, labels, Moments.of(features))
+
+
+def submitted(path: Path, name: str) -> np.ndarray:
+    """The rows of one series of a submission, as single precision: what was written."""
+    table = pd.read_csv(path, index_col="id")
+    return table[table.index.str.startswith(f"{name}_")].to_numpy(np.float32)
 
 
 def told(news: list) -> Callable[[float, dict], None]:

@@ -17,28 +17,9 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.recording import Recording
 from pipeline.serving import FittedRecipe
 from pipeline.stages import Flow, run
-from tests.conftest import RECIPES, SMALL, free_port, make_config, small_recipe
-
-
-def submitted(path: Path, name: str) -> np.ndarray:
-    """The rows of one series of a submission, as single precision: what was written."""
-    table = pd.read_csv(path, index_col="id")
-    return table[table.index.str.startswith(f"{name}_")].to_numpy(np.float32)
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_exported_predicts_what_was_submitted(recipe, recipes_folder, tmp_path):
-    flow = Flow(make_config(recipes_folder, *small_recipe(recipe)))
-    path = run(flow.config, say=lambda line: None).submission
-    flow.export(flow.found(), tmp_path / "recipe")
-    exported = FittedRecipe.load(tmp_path / "recipe")
-    for subject in (1, 2):
-        recording = Recording.load(flow.ingest_folder.path, subject, 4, flow.about)
-        got = exported.predict(np.asarray(recording.signal), subject)
-        np.testing.assert_array_equal(got, submitted(path, recording.name))
+from tests.conftest import SMALL, free_port, make_config, small_recipe, submitted
 
 
 def test_what_cannot_be_predicted_is_refused(recipes_folder, tmp_path):

@@ -1,0 +1,70 @@
+"""Every recipe, small: it goes all the way, sees nothing that comes later, and can be taken along.
+
+What one of these tests has trained is fresh for the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.config import plain
+from pipeline.detector import hold
+from pipeline.filtering import FilterBank
+from pipeline.recording import Recording
+from pipeline.serving import FittedRecipe
+from pipeline.stages import Flow, run
+from tests.conftest import RECIPES, make_config, small_recipe, submitted
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_runs_to_a_submission(recipe, recipes_folder):
+    result = run(make_config(recipes_folder, *small_recipe(recipe)), say=lambda line: None)
+    assert result.submission is not None
+    assert "simulated" in result.submission.name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_exported_predicts_what_was_submitted(recipe, recipes_folder, tmp_path):
+    flow = Flow(make_config(recipes_folder, *small_recipe(recipe)))
+    path = run(flow.config, say=lambda line: None).submission
+    flow.export(flow.found(), tmp_path / "recipe")
+    exported = FittedRecipe.load(tmp_path / "recipe")
+    for subject in (1, 2):
+        recording = Recording.load(flow.ingest_folder.path, subject, 4, flow.about)
+        got = exported.predict(np.asarray(recording.signal), subject)
+        np.testing.assert_array_equal(got, submitted(path, recording.name))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
+    """Every recipe as trained: raw samples in, held predictions out, the future exchanged."""
+    flow = Flow(make_config(recipes_folder, *small_recipe(recipe), "stage=train"))
+    run(flow.config, say=lambda line: None)
+    found = flow.found()
+    job = flow.jobs(found, final=False)[0]
+    subject, series = job.held_out[0]
+    recording = Recording.load(flow.ingest_folder.path, subject, series, flow.about)
+
+    def features(level: Flow, samples: np.ndarray) -> np.ndarray:
+        if level.members:
+            rows = np.arange(0, len(samples), level.every)
+            parts = [predicted(member, samples)[rows] for member in level.members]
+            return np.concatenate(parts, axis=1)
+        return FilterBank(level.about.rate, **plain(level.config.filter)).transform(samples)[0]
+
+    def predicted(level: Flow, samples: np.ndarray) -> np.ndarray:
+        model = level.load(level.jobs(found, final=False)[0])
+        logits = model.predict(features(level, samples), subject)
+        return hold(logits, level.every, len(samples))
+
+    whole = np.array(recording.signal)
+    before = predicted(flow, whole)
+    stored = np.load(flow.train_folder.path / f"{recording.name}_logits.npy")
+    np.testing.assert_allclose(hold(stored, flow.every, len(whole)), before, atol=1e-4)
+    for t in (0, 4321, len(whole) // 2):
+        changed = whole.copy()
+        changed[t + 1 :] = changed[t + 1 :][::-1] // 2 + 300
+        after = predicted(flow, changed)
+        np.testing.assert_array_equal(after[: t + 1], before[: t + 1])
+        assert not np.array_equal(after[t + 1 :], before[t + 1 :])

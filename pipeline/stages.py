@@ -463,7 +463,7 @@ class Flow:
         device = self.config.device
         on_device = self.stateful or "device" in self.method
         if training.choose_device(device).type != "cpu" and on_device:
-            workers = 1  # the trainings would only fight over the one device
+            workers = min(self.config.workers or 1, len(jobs))  # a GPU is not shared unasked
         threads = max(1, self.cores // workers)
         series = {(raw.subject, raw.series): raw for raw in found}
         tasks = []

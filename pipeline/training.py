@@ -224,17 +224,19 @@ class Checkpoint:
     ----------
     path : Path
         The file, renamed into place.
+    device : torch.device
+        Where the training draws its dropout.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self.path, self.device = path, device
 
     def write(self, progress: Progress, parts: dict[str, Any]) -> None:
         """Write weights, optimiser, random state, position and carried state."""
         hidden = self.path.with_suffix(".writing")
         random = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            random["cuda"] = torch.cuda.get_rng_state()
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
         torch.save({"progress": asdict(progress), "random": random, **parts}, hidden)
         os.replace(hidden, self.path)
 
@@ -244,8 +246,8 @@ class Checkpoint:
             return None
         stored = torch.load(self.path, map_location="cpu", weights_only=True)
         torch.set_rng_state(stored["random"]["cpu"])
-        if "cuda" in stored["random"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state(stored["random"]["cuda"])
+        if "cuda" in stored["random"]:
+            torch.cuda.set_rng_state(stored["random"]["cuda"], self.device)
         stored["progress"] = Progress(**stored["progress"])
         return stored
 
@@ -303,7 +305,7 @@ def train_job(
     if job.history is not None:
         twin = pd.read_csv(job.history)
         epochs = float(twin.loc[twin["best"], "epoch"].iloc[0])
-    checkpoint = Checkpoint(scratch / f"{job.name}_checkpoint.pt")
+    checkpoint = Checkpoint(scratch / f"{job.name}_checkpoint.pt", device)
     fitting = Fitting(
         detector, fitted, held_out, job.events, options, epochs, checkpoint, report, own
     )

@@ -38,6 +38,7 @@ SMALL = (
     "method.units=8",
     "tracking.enabled=false",
     "workers=1",
+    "device=cpu",  # where the same numbers come out to the bit; tests/test_gpu.py is for a GPU
 )
 
 

@@ -182,6 +182,15 @@ def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two
 def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
     features, tmp_path, monkeypatch, batch, recipe
 ):
+    cut, whole = cut_off_and_resume(features, tmp_path, monkeypatch, batch, recipe, "cpu")
+    ours, theirs = weights(cut), weights(whole)
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    logits = [np.load(f / "subj1_series3_logits.npy") for f in (cut, whole)]
+    np.testing.assert_array_equal(*logits)
+
+
+def cut_off_and_resume(features, tmp_path, monkeypatch, batch, recipe, device):
+    """Train twice, once cut off at a batch; gives that one's folder and the other's."""
     job, options = {
         "streams": lambda: make(features),
         "joined": lambda: make(features, JOINED, **OTHER),
@@ -190,7 +199,7 @@ def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    train_job(whole, silent, job, options, "cpu", 1)
+    train_job(whole, silent, job, options, device, 1)
 
     done = []
     plain = training.masked_bce
@@ -203,14 +212,11 @@ def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
 
     monkeypatch.setattr(training, "masked_bce", stop)
     with pytest.raises(CutError):
-        train_job(cut, silent, job, options, "cpu", 1)
+        train_job(cut, silent, job, options, device, 1)
     monkeypatch.setattr(training, "masked_bce", plain)
     torch.manual_seed(99)  # whatever the new process drew before
-    train_job(cut, silent, job, options, "cpu", 1)
-    ours, theirs = weights(cut), weights(whole)
-    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
-    logits = [np.load(f / "subj1_series3_logits.npy") for f in (cut, whole)]
-    np.testing.assert_array_equal(*logits)
+    train_job(cut, silent, job, options, device, 1)
+    return cut, whole
 
 
 KILLED = """

@@ -1,0 +1,100 @@
+"""What a GPU computes is what the CPU computes. Skipped where there is no GPU."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.detector import Detector, predict
+from pipeline.lstm import BLOCK, LSTM
+from pipeline.training import choose_device, train_job
+from pipeline.windowed import fit
+from tests.conftest import tapped_series, told
+from tests.test_lstm import CELLS, assert_same, run
+from tests.test_training import MODEL, OWN, cut_off_and_resume, features, make, silent
+from tests.test_windowed import method
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+__all__ = ["features"]  # a fixture
+
+GPU = "cuda"
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """cuDNN rounds the factors of products to ten bits unless it is told not to."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def test_auto_takes_the_gpu():
+    assert choose_device("auto").type == GPU
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_gives_the_same_outputs_states_and_gradients(cell):
+    torch.manual_seed(0)
+    layer = LSTM(5, 7, 2, cell=cell, dtype=torch.float64)
+    x = torch.randn(2 * BLOCK + 3, 3, 5, dtype=torch.float64)
+    hx = tuple(torch.randn(2, 3, 7, dtype=torch.float64) for _ in range(2))
+    on_cpu = run(layer, x, hx)
+    results, grads = run(copy.deepcopy(layer).to(GPU), x.to(GPU), tuple(s.to(GPU) for s in hx))
+    assert all(r.device.type == GPU for r in results)
+    back = [r.cpu() for r in results], {name: grad.cpu() for name, grad in grads.items()}
+    assert_same(back, on_cpu, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_autocast_stays_close_to_full_precision(cell):
+    torch.manual_seed(0)
+    layer = LSTM(16, 32, cell=cell).to(GPU)
+    x = torch.randn(40, 8, 16, device=GPU)
+    exact = layer(x)[0]
+    with torch.autocast(GPU, dtype=torch.bfloat16):
+        rough = layer(x)[0]
+    rough.float().square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in layer.parameters())
+    torch.testing.assert_close(rough.float(), exact, rtol=0.0, atol=0.05)
+
+
+@pytest.mark.parametrize("model", [MODEL, OWN], ids=["plain", "committee"])
+def test_a_training_without_dropout_ends_where_the_cpu_s_does(features, tmp_path, model):
+    model = {**model, "dropout": 0.0, "input_dropout": 0.0}
+    job, options = make(features, model=model)
+    for device in ("cpu", GPU):
+        (tmp_path / device).mkdir()
+        train_job(tmp_path / device, silent, job, options, device, 1)
+    logits = [np.load(tmp_path / d / "subj1_series3_logits.npy") for d in (GPU, "cpu")]
+    np.testing.assert_allclose(*logits, atol=0.05)  # Adam divides small differences by small ones
+
+
+@pytest.mark.parametrize("recipe", ["streams", "joined", "own"])
+def test_cut_off_and_resumed_draws_the_same_dropout(features, tmp_path, monkeypatch, recipe):
+    folders = cut_off_and_resume(features, tmp_path, monkeypatch, 40, recipe, GPU)
+    logits = [np.load(folder / "subj1_series3_logits.npy") for folder in folders]
+    np.testing.assert_allclose(*logits, atol=1e-2)  # a GPU adds in an order of its own
+
+
+@pytest.mark.parametrize("name", ["gru_taps", "hochberg_cnn"])
+def test_a_network_over_a_window_predicts_the_same_on_both(name):
+    series = [tapped_series(1, n) for n in (1, 2, 3)]
+    fitted = fit(series, method(name) | {"device": GPU}, told([]))[0]
+    assert next(fitted.network.parameters()).device.type == GPU
+    new = tapped_series(1, 9).features
+    on_gpu = fitted.predict(new, 1)
+    on_cpu = replace(fitted, network=copy.deepcopy(fitted.network).cpu()).predict(new, 1)
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-3)
+
+
+def test_a_series_in_pieces_carries_its_state_on_the_gpu(features, tmp_path):
+    job, options = make(features)
+    train_job(tmp_path, silent, job, options, GPU, 1)
+    kept = Detector.load(tmp_path / "subj1_validate_model.pt")
+    x = kept.standardise(np.load(features / "subj1_series3_features.npy"), 1)
+    on_cpu = predict(kept.network, x, kept.stride)
+    on_gpu = predict(kept.network.to(GPU), x, kept.stride)
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4)
+    np.testing.assert_allclose(on_gpu, np.load(tmp_path / "subj1_series3_logits.npy"), atol=1e-4)

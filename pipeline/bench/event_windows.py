@@ -129,7 +129,7 @@ def network_answers(
     detector = Detector(network, options, scalers, config.window.stride)
     how = Options(plain(config.window), plain(config.model), plain(config.train), config.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = Checkpoint(Path(scratch) / "checkpoint.pt")
+        checkpoint = Checkpoint(Path(scratch) / "checkpoint.pt", torch.device("cpu"))
         names = tuple(str(event) for event in events)
         epochs = float(config.train.epochs)
         Fitting(

@@ -87,7 +87,7 @@ def whole_loop(options: Options, n_features: int, n_events: int, rows: int) -> f
     detector = Detector(network, {**shape, **options.model}, {1: scaler}, options.window["stride"])
     events = tuple(f"event{number}" for number in range(n_events))
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Checkpoint(Path(folder) / "checkpoint.pt")
+        checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", torch.device("cpu"))
         fitting = Fitting(
             detector, series, [], events, options, 1.0, checkpoint, lambda progress, news: None
         )

@@ -212,7 +212,7 @@ class Flow:
 
     def export(self, found: list[RawSeries], folder: Path) -> None:
         """Copy what predicts the test series into a folder: `pipeline.serving` reads it."""
-        jobs = self.jobs(found, final=True) or self.jobs(found, final=False)
+        jobs = self.last_jobs(found)
         models = {self.model_file(job): sorted({s for s, _ in job.fit}) for job in jobs}
         bank = None if self.members else plain(self.config.filter)
         kind = self.config.method.kind.name
@@ -339,14 +339,14 @@ class Flow:
         parts: dict[Key, list[tuple[Path, int]]] = {(raw.subject, raw.series): [] for raw in wanted}
         for text, member in zip(self.config.stack.members, self.members, strict=True):
             self.say(f"\nmember   {text}")
-            jobs = member.jobs(found, final=False)
             if labelled:
                 member.filter(found)
+                jobs = member.jobs(found, final=False)
                 jobs += member.fold_jobs(found, self.config.stack.folds)
                 member.fit(found, jobs, "folds")
             else:
                 member.train(found, final=True)
-                jobs = member.jobs(found, final=True) or jobs
+                jobs = member.last_jobs(found)
             for job in jobs:
                 for key in job.predict:
                     if key in parts:
@@ -395,6 +395,10 @@ class Flow:
             replace(job, history=folder / f"{group}_validate_history.csv")
             for job, group in zip(jobs, self.groups(found), strict=True)
         ]
+
+    def last_jobs(self, found: list[RawSeries]) -> list[Job]:
+        """Say which trainings predict the test series."""
+        return self.jobs(found, final=True) or self.jobs(found, final=False)
 
     def fold_jobs(self, found: list[RawSeries], count: int) -> list[Job]:
         """Plan the trainings that predict the training series themselves, a fold at a time."""

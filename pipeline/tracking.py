@@ -437,16 +437,17 @@ class Tracker:
 
         if self._monitor is not None:
             self._monitor.finish()
-        status = "FINISHED"
+        runs = [*self._children.values(), self.parent]
         if error is not None:
-            status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
-        for run in [*self._children.values(), self.parent]:
-            with nullcontext() if error is None else suppress(MlflowException):
-                if error is not None:
-                    reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            for run in runs:
+                with suppress(MlflowException):  # it must not hide the error that ends the run
                     self._client.set_tag(run, "failure", reason)
-                self._client.set_terminated(run, status)
-        if error is None:
-            self._client.set_tag(self.parent, "resumable", "false")
-            if self.memory is not None:
-                self.memory.unlink(missing_ok=True)
+                    self._client.set_terminated(run, "KILLED" if stopped else "FAILED")
+            return
+        for run in runs:
+            self._client.set_terminated(run, "FINISHED")
+        self._client.set_tag(self.parent, "resumable", "false")
+        if self.memory is not None:
+            self.memory.unlink(missing_ok=True)

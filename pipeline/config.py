@@ -32,7 +32,7 @@ Scope = Enum("Scope", ["subject", "global"])
 Stage = Enum(
     "Stage", ["simulate", "ingest", "filter", "window", "train", "evaluate", "submit", "check"]
 )
-Kind = Enum("Kind", ["lstm", "lda", "lr", "gru", "cnn"])
+Kind = Enum("Kind", ["lstm", "lda", "lr", "gru", "cnn", "semi_markov"])
 Source = Enum("Source", ["kaggle", "simulated"])
 Cell = Enum("Cell", ["standard", "vanilla", "peephole", "coupled", "fused"])
 FilterStart = Enum("FilterStart", ["first", "zero"])
@@ -106,6 +106,15 @@ class Method:
     updates: int = MISSING
     learning_rate: float = MISSING
     momentum: float = MISSING
+    observed: int = MISSING
+    rows_after: int = MISSING
+    rows_before: int = MISSING
+    response_ridge: float = MISSING
+    response_smooth: float = MISSING
+    response_shrinkage: float = MISSING
+    rank: int = MISSING
+    trust: float = MISSING
+    duration_smooth: float = MISSING
 
 
 @dataclass
@@ -358,10 +367,14 @@ def check(config: Config) -> None:
 
     method = config.method
     for key in ("tap_count", "tap_every", "fit_every", "iterations", "units", "filters", "batch",
-                "updates"):  # fmt: skip
+                "updates", "rank"):  # fmt: skip
         demand(getattr(method, key) >= 1, f"method.{key}", "must be 1 or more")
+    for key in ("rows_after", "rows_before"):
+        demand(getattr(method, key) >= 3, f"method.{key}", "must be 3 or more")
+    for key in ("observed", "response_smooth", "response_shrinkage", "duration_smooth"):
+        demand(getattr(method, key) >= 0, f"method.{key}", "must be 0 or more")
     demand(0 <= method.shrinkage <= 1, "method.shrinkage", "must be 0 to 1")
-    for key in ("penalty_c", "learning_rate"):
+    for key in ("penalty_c", "learning_rate", "response_ridge", "trust"):
         demand(getattr(method, key) > 0, f"method.{key}", "must be above 0")
     demand(0 < method.momentum < 1, "method.momentum", "must be above 0 and below 1")
     for key in ("dropout", "input_dropout"):

@@ -19,16 +19,17 @@ from pipeline.errors import DataError
 from pipeline.filtering import FilterBank
 from pipeline.linear import LinearDetector
 from pipeline.recording import Description
+from pipeline.semi_markov import SemiMarkovDetector
 from pipeline.stack import side_by_side
 from pipeline.stage import write_text
 from pipeline.windowed import WindowedDetector
 
-AnyDetector = Detector | LinearDetector | WindowedDetector
+AnyDetector = Detector | LinearDetector | WindowedDetector | SemiMarkovDetector
 
 # By method.kind: what a model's file holds.
 DETECTORS: dict[str, type[AnyDetector]] = {
     "lstm": Detector, "lda": LinearDetector, "lr": LinearDetector,
-    "gru": WindowedDetector, "cnn": WindowedDetector,
+    "gru": WindowedDetector, "cnn": WindowedDetector, "semi_markov": SemiMarkovDetector,
 }  # fmt: skip
 
 

@@ -66,9 +66,15 @@ def _source(module: ModuleType) -> str:
     return Path(module.__file__ or "").read_text(encoding="utf-8")
 
 
+@lru_cache
+def _version(package: str) -> str:
+    """Look up a package's version once: it is a file that is read each time."""
+    return metadata.version(package)
+
+
 def code_digest(modules: Sequence[ModuleType], packages: Sequence[str] = ()) -> str:
     """Digest the source of the modules that do a stage's work, and its packages' versions."""
-    return digest([_source(m) for m in modules], [metadata.version(p) for p in packages])
+    return digest([_source(m) for m in modules], [_version(p) for p in packages])
 
 
 @dataclass(frozen=True)

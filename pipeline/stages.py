@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +29,7 @@ from pipeline import (
     recording,
     report,
     scoring,
+    semi_markov,
     serving,
     simulate,
     stack,
@@ -64,7 +66,10 @@ Key = tuple[int, int]
 Say = Callable[[str], None]
 
 # By method.kind: the module whose `fit` learns what has no state.
-FITS = {Kind.lda: linear, Kind.lr: linear, Kind.gru: windowed, Kind.cnn: windowed}
+FITS = {
+    Kind.lda: linear, Kind.lr: linear, Kind.gru: windowed, Kind.cnn: windowed,
+    Kind.semi_markov: semi_markov,
+}  # fmt: skip
 
 # What is drawn of the held-out series, with the headings in the report.
 PICTURES = {
@@ -135,7 +140,7 @@ class Flow:
             self.derived, stage, options, code_digest(code, packages), up.key if up else ""
         )
 
-    @property
+    @cached_property
     def simulate_folder(self) -> Folder:
         """Simulated raw files."""
         options = plain(self.config.dataset.simulation)
@@ -152,7 +157,7 @@ class Flow:
             raise ConfigError("dataset.raw=null: name the folder that holds Kaggle's files")
         return config_module.path(self.config.dataset.raw)
 
-    @property
+    @cached_property
     def ingest_folder(self) -> Folder:
         """Recordings."""
         simulated = self.config.dataset.source is Source.simulated
@@ -160,7 +165,7 @@ class Flow:
         up = self.simulate_folder if simulated else None
         return self._folder("ingest", options, [ingest, recording], ["pyarrow", "numpy"], up)
 
-    @property
+    @cached_property
     def feature_folder(self) -> Folder:
         """Features: filtered EEG, or other recipes' logits."""
         if self.members:
@@ -186,7 +191,7 @@ class Flow:
     def method(self) -> dict:
         """What the fit of a detector without a state reads of the configuration."""
         method = plain(self.config.method)
-        if FITS[self.config.method.kind] is linear:
+        if FITS[self.config.method.kind] is not windowed:
             return method  # fitted exactly, on the CPU
         return {**method, "seed": self.config.seed, "device": self.config.device}
 
@@ -220,7 +225,7 @@ class Flow:
         for number, member in enumerate(self.members):
             member.export(found, folder / f"member{number}")
 
-    @property
+    @cached_property
     def train_folder(self) -> Folder:
         """Models, histories and held-out logits."""
         c, o = self.config, self.options
@@ -244,7 +249,7 @@ class Flow:
         """The recipe with a short id of all that it depends on; says if it is simulated."""
         return f"{self.config.recipe}-{self.config.dataset.name}-{self.results_folder.key[:6]}"
 
-    @property
+    @cached_property
     def results_folder(self) -> Folder:
         """Tables, pictures and the submission: what people look at."""
         options = [self.config.recipe, self.subjects]

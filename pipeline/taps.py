@@ -1,8 +1,9 @@
 """Detectors that predict a row from that row and some earlier ones of its series: their fitting.
 
-The linear ones are in `pipeline.linear`, the networks over a window in `pipeline.windowed`. Both
-kinds standardise each subject for itself, look back through `back`, and are fitted and applied by
-`fit_job`, which writes what `pipeline.training.train_job` writes for the LSTM.
+The linear ones are in `pipeline.linear`, the networks over a window in `pipeline.windowed`; both
+look back through `back`. `pipeline.semi_markov` goes through a series from its start. All
+standardise each subject for itself, and are fitted and applied by `fit_job`, which writes what
+`pipeline.training.train_job` writes for the LSTM.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def fit_job(
     job : Job
         On what.
     fit : callable
-        `pipeline.linear.fit` or `pipeline.windowed.fit`.
+        `pipeline.linear.fit`, `pipeline.windowed.fit` or `pipeline.semi_markov.fit`.
     method : dict
         The group ``method``, and ``seed`` and ``device``.
     threads : int

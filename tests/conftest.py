@@ -54,7 +54,7 @@ RECIPES = sorted(path.stem for path in (configuration.CONF / "experiment").glob(
 
 def small_recipe(recipe: str) -> list[str]:
     """Make a recipe small; a second level has two members, for each recipe is tested by itself."""
-    members = ["stack.members=['fbl_lda filter=covariance',lstm_conv]"]
+    members = ["stack.members=['fbl_lr filter=drift_free',lstm_conv]"]
     return [f"experiment={recipe}", *SMALL_RECIPE, *(members if recipe == "stack" else [])]
 
 

@@ -259,11 +259,11 @@ def design(
         Ones and zeros; those after come first.
     """
     chosen = np.zeros((rows, kinds * (after + before)), dtype=np.float32)
-    ends = [*(row for row, _ in events[1:]), rows]
+    ends = [*(row for row, _ in events), rows][1:]
     for (row, kind), end in zip(events, ends, strict=True):
         since = np.arange(min(end - row, after))
         chosen[row + since, kind * after + since] = 1
-    begins = [0, *(row for row, _ in events[:-1])]
+    begins = [0, *(row for row, _ in events)][:-1]
     for (row, kind), begin in zip(events, begins, strict=True):
         until = np.arange(1, min(row - begin, before) + 1)
         chosen[row - until, kinds * after + kind * before + until - 1] = 1

@@ -102,7 +102,7 @@ bench-recipe: $(INSTALLED)  ## what each correction of the 2015 recipe is worth;
 bench-windows: $(INSTALLED)  ## the network against LDA on real event windows (FILE=...); writes docs/recipes.md
 	@$(RUN) -m pipeline.bench.event_windows '$(FILE)' $(ARGS)
 
-bench-ablation: $(INSTALLED)  ## what each ingredient of lstm, lstm_global and stack is worth; writes docs/recipes.md
+bench-ablation: $(INSTALLED)  ## what each ingredient of the best recipes is worth; writes docs/recipes.md
 	$(RUN) -m pipeline.bench.ablation $(ARGS)
 
 bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes next; writes docs/recipes.md

@@ -379,8 +379,7 @@ def check(config: Config) -> None:
     demand(0 < method.momentum < 1, "method.momentum", "must be above 0 and below 1")
     for key in ("dropout", "input_dropout"):
         demand(0 <= getattr(method, key) < 1, f"method.{key}", "must be at least 0 and below 1")
-    stateful = method.kind is Kind.lstm
-    demand(stateful or train.scaler is Scaler.subject, "train.scaler",
+    demand(method.kind is Kind.lstm or train.scaler is Scaler.subject, "train.scaler",
            f"must be subject with method.kind={method.kind.name}")  # fmt: skip
 
     for key in ("length", "batch", "stride"):

@@ -183,13 +183,13 @@ class Flow:
         return Options(plain(c.window), plain(c.model), plain(c.train), c.seed)
 
     @property
-    def stateful(self) -> bool:
-        """Whether the detector goes from row to row with a state; others read a few rows each."""
+    def by_windows(self) -> bool:
+        """Whether it is the LSTM, which learns from windows; `pipeline.taps` fits the others."""
         return self.config.method.kind is Kind.lstm
 
     @property
     def method(self) -> dict:
-        """What the fit of a detector without a state reads of the configuration."""
+        """What the fit of a detector other than the LSTM reads of the configuration."""
         method = plain(self.config.method)
         if FITS[self.config.method.kind] is not windowed:
             return method  # fitted exactly, on the CPU
@@ -197,7 +197,7 @@ class Flow:
 
     def work(self, job: Job, threads: int) -> tuple[Callable[..., None], tuple]:
         """Give what a training calls, and its arguments after ``scratch`` and ``report``."""
-        if self.stateful:
+        if self.by_windows:
             return training.train_job, (job, self.options, self.config.device, threads)
         return taps.fit_job, (job, FITS[self.config.method.kind].fit, self.method, threads)
 
@@ -237,7 +237,7 @@ class Flow:
         scope = [] if alone else self.subjects  # the models depend on one another's
         options = [o.window, o.model, loop, o.seed, splits, self.unlabelled, device, scope]
         code = [training, windows, detector, lstm, scoring]
-        if not self.stateful:
+        if not self.by_windows:
             # Nothing of the LSTM's groups matters, so changing them must not fit anew.
             method = self.method | ({"device": device} if "device" in self.method else {})
             options = [method, splits, self.unlabelled, c.train.refit, c.train.scope.name]
@@ -443,7 +443,7 @@ class Flow:
 
     def window(self, found: list[RawSeries]) -> None:
         """Say how the features are cut into sequences; training cuts them so, in memory."""
-        if not self.stateful:
+        if not self.by_windows:
             return  # row by row
         for job in self.jobs(found, final=False):
             lengths = [
@@ -470,7 +470,7 @@ class Flow:
             return
         workers = min(self.workers, len(jobs))
         device = self.config.device
-        on_device = self.stateful or "device" in self.method
+        on_device = self.by_windows or "device" in self.method
         if training.choose_device(device).type != "cpu" and on_device:
             workers = min(self.config.workers or 1, len(jobs))  # a GPU is not shared unasked
         threads = max(1, self.cores // workers)
@@ -490,8 +490,8 @@ class Flow:
             tasks.append(
                 Task(
                     self.place(job), job.name, (*files, *twin), job.outputs(), work, arguments,
-                    weight=float(self.config.train.epochs) if self.stateful else 1.0,
-                    resumable=self.stateful,
+                    weight=float(self.config.train.epochs) if self.by_windows else 1.0,
+                    resumable=self.by_windows,
                 )
             )  # fmt: skip
         self.run(title, tasks, workers, self.listen)

@@ -20,14 +20,14 @@ from tests.conftest import SMALL
 RECIPE = [
     "dataset=simulated", "experiment=paszke2015", *SMALL, "window.length=20",
     "window.batch=2", "train.epochs=15", "train.validate_every=5", "train.patience=99",
-    "train.checkpoint_seconds=0", "model.hidden=40", "workers=2",
+    "train.checkpoint_seconds=0", "model.hidden=40",
 ]  # fmt: skip
 
 
-def start(folder: Path) -> subprocess.Popen:
+def start(folder: Path, workers: int = 1) -> subprocess.Popen:
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *RECIPE, *places],
+        [sys.executable, "-m", "pipeline", *RECIPE, *places, f"workers={workers}"],
         cwd=PROJECT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_killed_three_times_it_ends_with_the_same_weights_and_the_same_submissio
     expected, weights = finish(whole)
     moments = random.Random(time.time_ns())
     for writing in (False, True, False):
-        process = start(cut)
+        process = start(cut, workers=2 if writing else 1)
         wait_for(cut, "*_checkpoint.pt", process)
         if writing:
             wait_for(cut, "*_checkpoint.writing", process)  # in the middle of a checkpoint's write

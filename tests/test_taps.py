@@ -1,4 +1,4 @@
-"""Rows that are read for others: never a later one; and the work of fitting without a state."""
+"""Rows that are read for others: never a later one; and the work of one fit."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """What each ingredient of the best recipes is worth, on simulated recordings.
 
-``python -m pipeline.bench.ablation [presets=a,b] [overrides]`` trains `lstm`, `lstm_global` and
-`stack`, or some of them, as they are and with one ingredient in or out, each from two seeds, scores
-series 7-8, and writes each one's table into ``docs/recipes.md``. What two stacks have in common is
-fitted once.
+``python -m pipeline.bench.ablation [presets=a,b] [overrides]`` trains the best presets, or some of
+them, as they are and with one ingredient in or out, each from two seeds, scores series 7-8, and
+writes each one's table into ``docs/recipes.md``. What two stacks have in common is fitted once.
 """
 
 from __future__ import annotations
@@ -37,6 +36,16 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "covariances instead of the bank": ("experiment=lstm_covariance",),
         "three networks that vote": ("model.networks=3",),
     },
+    "semi_markov": {
+        "without log power": ("filter=drift_free", "method.observed=32"),
+        "only the row before foretells a row": ("method.tap_count=1",),
+        "any duration as likely": ("method.duration_smooth=1000",),
+        "hardly any response before an event": ("method.rows_before=3",),
+        "responses of half a second": ("method.rows_after=25", "method.rows_before=25"),
+        "responses not smoothed": ("method.response_smooth=0",),
+        "all singular values, none shrunk": ("method.rank=96", "method.response_shrinkage=0"),
+        "evidence taken at its word": ("method.trust=1",),
+    },
     "stack": {
         "one network at the second level": ("model.networks=1",),
         "a second level a subject": ("train.scope=subject",),
@@ -45,6 +54,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Members of the stack that are left out together: those that have one of these words.
 LEFT_OUT = {
+    "without the semi-Markov chain": {"semi_markov"},
     "without the linear members": {"fbl_lda", "fbl_delay_lr"},
     "without the network a subject": {"lstm"},
     "without covariances": {"filter=covariance"},

@@ -212,6 +212,13 @@ def cores() -> int:
     return max(1, (there or 1) // int(os.environ.get(PARALLEL, "1")))
 
 
+def threads_each(workers: int) -> int:
+    """Share the cores among so many processes; none gets more than OMP_NUM_THREADS says."""
+    share = max(1, cores() // workers)
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(wanted)) if wanted.isdecimal() and int(wanted) else share
+
+
 @contextmanager
 def alone(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep other processes out until the end; a process that dies lets the next one in.

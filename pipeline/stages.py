@@ -55,6 +55,7 @@ from pipeline.stage import (
     contents,
     cores,
     digest,
+    threads_each,
     write_text,
     write_whole,
 )
@@ -473,7 +474,7 @@ class Flow:
         on_device = self.by_windows or "device" in self.method
         if training.choose_device(device).type != "cpu" and on_device:
             workers = min(self.config.workers or 1, len(jobs))  # a GPU is not shared unasked
-        threads = max(1, self.cores // workers)
+        threads = threads_each(workers)
         series = {(raw.subject, raw.series): raw for raw in found}
         tasks = []
         for job in jobs:

@@ -14,7 +14,17 @@ import pytest
 
 from pipeline.config import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.stage import PARALLEL, Folder, Task, alone, contents, cores, run, write_whole
+from pipeline.stage import (
+    PARALLEL,
+    Folder,
+    Task,
+    alone,
+    contents,
+    cores,
+    run,
+    threads_each,
+    write_whole,
+)
 
 CALLS: list[str] = []
 
@@ -210,6 +220,14 @@ def test_a_killed_process_lets_the_next_one_in(tmp_path):
         assert time.monotonic() - waited[0] < 30
     holder.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_process_has_more_threads_than_the_environment_says(monkeypatch):
+    monkeypatch.setattr("pipeline.stage.cores", lambda: 8)
+    for wanted, threads in (("", 4), ("no", 4), ("0", 4), ("3", 3), ("16", 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+        assert threads_each(2) == threads
+    assert threads_each(20) == 1
 
 
 def test_jobs_that_run_at_once_share_the_cores(monkeypatch):

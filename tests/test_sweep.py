@@ -12,6 +12,7 @@ import time
 import mlflow
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from pipeline import config as configuration
@@ -188,6 +189,13 @@ def test_mistakes_are_told_by_name(tmp_path):
 def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     tmp_path, recipes_folder, monkeypatch, capsys
 ):
+    few = {
+        "model.hidden": IntDistribution(4, 8),
+        "model.projection": CategoricalDistribution((0, 3)),
+        "train.epochs": IntDistribution(1, 2),
+    }
+    for key, values in few.items():
+        monkeypatch.setitem(SPACE, key, values)  # else half of the test's time is a large network's
     monkeypatch.setattr(configuration, "CONF", tmp_path / "conf")
     shutil.copytree(PROJECT / "conf", tmp_path / "conf")
     uri = f"sqlite:///{tmp_path / 'runs.db'}"

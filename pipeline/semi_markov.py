@@ -29,9 +29,9 @@ from pipeline.taps import fit_scalers, standardise
 
 # Rows far from all others weigh less, as if the noise had Student's t with so many degrees of
 # freedom: a burst of artefacts is no evidence for anything.
-FREEDOM = 30.0
+FREEDOM = 60.0
 # Of the regression on the past, relative to the features' variance.
-PAST_RIDGE = 1e-3
+PAST_RIDGE = 3e-4
 # Share of the durations that is spread evenly over all of them, so that none is impossible.
 ANY_DURATION = 1e-4
 # Predicted probabilities keep this far from 0 and 1, which have no logits.

@@ -55,7 +55,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
 # Members of the stack that are left out together: those that have one of these words.
 LEFT_OUT = {
     "without the semi-Markov chain": {"semi_markov"},
-    "without the linear members": {"fbl_lda", "fbl_delay_lr"},
+    "without the linear members": {"fbl_lda"},
     "without the network a subject": {"lstm"},
     "without covariances": {"filter=covariance"},
     "without the convolution": {"lstm_conv"},

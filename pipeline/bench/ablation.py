@@ -57,7 +57,6 @@ LEFT_OUT = {
     "without the semi-Markov chain": {"semi_markov"},
     "without the linear members": {"fbl_lda"},
     "without the network a subject": {"lstm"},
-    "without covariances": {"filter=covariance"},
     "without the convolution": {"lstm_conv"},
     "without the second seed": {"seed=1"},
 }

@@ -335,7 +335,7 @@ def fit_chain(fitted: list[FeatureSeries], method: dict[str, Any]) -> tuple[Chai
     strengths = np.maximum(strengths - method["response_shrinkage"], 0)[: method["rank"]]
     responses = np.sqrt(method["trust"]) * left[:, : len(strengths)] * strengths
     axes = np.sqrt(method["trust"]) * right[: len(strengths)].T
-    longest = 2 * max((max(each, default=1) for each in durations), default=1) + before
+    longest = 2 * max(max(each, default=1) for each in durations) + before
     chances = [spread(each, longest, method["duration_smooth"]) for each in durations]
     mean, deviation = (part.astype(np.float32) for part in scaler)
     chain = Chain(
@@ -436,13 +436,13 @@ def follow(chain: Chain, half: int, after: np.ndarray, before: np.ndarray) -> np
     pause = min(ages, longest - 1)
     far[-1, pause] = 1  # a series begins in the pause after a trial
     moved, chances = np.zeros_like(near), np.zeros((len(after), kinds), dtype=np.float32)
-    for row, (since, ahead) in enumerate(zip(np.exp(after), np.exp(before), strict=True)):
+    early, upcoming = min(ages, longest), np.roll(before, -1, axis=1)
+    for row, (since, ahead) in enumerate(zip(np.exp(after), np.exp(upcoming), strict=True)):
         happening = np.roll(near[:, :, 0].sum(axis=1), 1)
         moved[:, 1:, :-1] = near[:, :-1, 1:]
         moved[:, ages, :-1] += near[:, ages, 1:]
         approaching = far * nearing
         moved[:, :, -1] = 0
-        early = min(ages, longest)
         moved[:, 1 : early + 1, -1] = approaching[:, :early]
         moved[:, ages, -1] += approaching[:, early:].sum(axis=1)
         moved[:, 0] = happening[:, None] * soon
@@ -452,7 +452,7 @@ def follow(chain: Chain, half: int, after: np.ndarray, before: np.ndarray) -> np
 
         moved *= cost_near
         moved[:, :ages] *= since[:, :, None]
-        moved *= np.roll(ahead, -1, axis=0)[:, None]
+        moved *= ahead[:, None]
         far[:, :early] *= (since * cost_far)[:, :early]
         total = moved.sum() + far.sum()
         near, moved = moved, near

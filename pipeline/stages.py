@@ -66,7 +66,7 @@ from pipeline.training import Job, Options
 Key = tuple[int, int]
 Say = Callable[[str], None]
 
-# By method.kind: the module whose `fit` learns what has no state.
+# By method.kind: the module whose `fit` learns what is not the LSTM.
 FITS = {
     Kind.lda: linear, Kind.lr: linear, Kind.gru: windowed, Kind.cnn: windowed,
     Kind.semi_markov: semi_markov,

@@ -195,7 +195,7 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
         "train.epochs": IntDistribution(1, 2),
     }
     for key, values in few.items():
-        monkeypatch.setitem(SPACE, key, values)  # else half of the test's time is a large network's
+        monkeypatch.setitem(SPACE, key, values)  # small, as all else here
     monkeypatch.setattr(configuration, "CONF", tmp_path / "conf")
     shutil.copytree(PROJECT / "conf", tmp_path / "conf")
     uri = f"sqlite:///{tmp_path / 'runs.db'}"

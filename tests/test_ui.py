@@ -17,6 +17,7 @@ from selenium import webdriver
 from selenium.common.exceptions import (
     ElementClickInterceptedException,
     StaleElementReferenceException,
+    TimeoutException,
 )
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -95,7 +96,11 @@ def browser() -> Iterator[webdriver.Chrome]:
 def wait(browser: webdriver.Chrome, what: Callable[[], object]) -> object:
     # The page may redraw, or still cover what is to be clicked: then it is tried again.
     ignored = [StaleElementReferenceException, ElementClickInterceptedException]
-    return WebDriverWait(browser, 60, ignored_exceptions=ignored).until(lambda _: what())
+    try:
+        return WebDriverWait(browser, 60, ignored_exceptions=ignored).until(lambda _: what())
+    except TimeoutException:
+        seen = browser.find_element(By.TAG_NAME, "body").text
+        pytest.fail(f"not there after a minute; {browser.current_url} shows:\n{seen}")
 
 
 def find(browser: webdriver.Chrome, path: str) -> WebElement:
@@ -127,11 +132,15 @@ def test_runs_are_found_sorted_and_opened(runs, address, browser, tmp_path):
     click(browser, "//a[text()='simulated']")
     click(browser, "//button[contains(., 'Sort')]")
     find(browser, "//input[@placeholder='Search']").send_keys("auc_mean")
-    click(browser, "//*[text()='auc_mean']")
+    # In the menu: a click on the column's head of that name would turn the order round.
+    click(browser, "//*[@role='menu']//*[text()='auc_mean']")
     best_first = sorted(aucs, key=aucs.__getitem__, reverse=True)
 
     def rows() -> list[str]:
-        texts = [e.text for e in browser.find_elements(By.XPATH, "//*[@role='row'][@row-index]")]
+        # A row that moved keeps its place in the page's source; its number is what is seen.
+        found = browser.find_elements(By.XPATH, "//*[@role='row'][@row-index]")
+        found.sort(key=lambda row: int(str(row.get_attribute("row-index"))))
+        texts = [row.text for row in found]
         return [t for t in texts if any(recipe in t for recipe in RECIPES)]
 
     def is_sorted() -> bool:

@@ -114,6 +114,7 @@ class Method:
     response_shrinkage: float = MISSING
     rank: int = MISSING
     trust: float = MISSING
+    paces: int = MISSING
     duration_smooth: float = MISSING
 
 
@@ -367,7 +368,7 @@ def check(config: Config) -> None:
 
     method = config.method
     for key in ("tap_count", "tap_every", "fit_every", "iterations", "units", "filters", "batch",
-                "updates", "rank"):  # fmt: skip
+                "updates", "rank", "paces"):  # fmt: skip
         demand(getattr(method, key) >= 1, f"method.{key}", "must be 1 or more")
     for key in ("rows_after", "rows_before"):
         demand(getattr(method, key) >= 3, f"method.{key}", "must be 3 or more")

@@ -24,6 +24,8 @@ from pipeline.stage import Report
 from pipeline.taps import Scalers, back, fit_scalers, pack, standardise, unpack
 
 CHUNK = 4096  # rows that are widened by their past at a time
+# Beside `pipeline.taps.READS`, of the group ``method``.
+READS = ("tap_count", "tap_every", "shrinkage", "penalty_c", "iterations")
 
 
 @dataclass(frozen=True)

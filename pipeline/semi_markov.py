@@ -5,9 +5,11 @@ the next one comes, as in a semi-Markov chain with explicit durations (Yu 2010, 
 Intelligence 174:215-243; the durations are those of the fitted trials). Each state says what the
 features should look like: responses after the last event and before the next one, found by
 regression on events in continuous data (Smith and Kutas 2015, Psychophysiology 52:157-168), in
-features of which all that their own past foretells has been taken away. Row by row, Bayes' rule
-weighs all states by how well they foretell that row; the chance that a state within an event's
-window is the true one is that event's prediction.
+features of which all that their own past foretells has been taken away. Series may go at different
+paces, with short pauses between trials or with long ones: which it is belongs to the state, too,
+and is known after a trial or two. Row by row, Bayes' rule weighs all states by how well they
+foretell that row; the chance that a state within an event's window is the true one is that event's
+prediction.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.linalg import solve
+from sklearn.cluster import KMeans
 
 from pipeline.errors import DataError
 from pipeline.filtering import FeatureSeries
@@ -38,8 +41,13 @@ ANY_DURATION = 1e-4
 CERTAIN = 1e-6
 # No state's evidence in one row is beyond e to this power, which single precision can hold.
 MOST_EVIDENCE = 30.0
-# The chance, each row, that all was wrong and the chain is in the pause after a trial.
+# The chance, each row, that all was wrong, the pace too, and it is the pause after a trial.
 LOST = 1e-9
+# Beside `pipeline.taps.READS`, of the group ``method``.
+READS = (
+    "tap_count", "observed", "rows_after", "rows_before", "response_ridge", "response_smooth",
+    "response_shrinkage", "rank", "trust", "paces", "duration_smooth",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,12 @@ class Chain:
         The directions, in white features, in which the events show.
     after, before : ndarray, shape (E, A, K) and (E, B, K)
         Responses by rows since an event, from 0, and by rows until one, from 1.
-    durations : ndarray, shape (E, D)
-        The chance that so many rows lie between an event and the next one, from 1.
+    durations : ndarray, shape (G, E, D)
+        By pace, the chance that so many rows lie between an event and the next one, from 1.
+    shares : ndarray, shape (G,)
+        How many of the fitted series went at each pace.
+    starts : ndarray of int, shape (G,)
+        How far a series of each pace is into a pause when it begins, in rows.
     """
 
     mean: np.ndarray
@@ -70,6 +82,8 @@ class Chain:
     after: np.ndarray
     before: np.ndarray
     durations: np.ndarray
+    shares: np.ndarray
+    starts: np.ndarray
 
     def evidence(self, features: np.ndarray, lags: int) -> tuple[np.ndarray, np.ndarray]:
         """Say how well each response fits each row.
@@ -222,6 +236,77 @@ def spread(durations: list[int], longest: int, smoothing: float) -> np.ndarray:
     return (1 - ANY_DURATION) * kernels / kernels.sum() + ANY_DURATION * even
 
 
+@dataclass(frozen=True)
+class Timing:
+    """When the events of one series take place.
+
+    Parameters
+    ----------
+    events : list of (int, int)
+        See `happened`.
+    durations : list of list of int
+        For each event, the rows from it to the next one, wherever both are known.
+    """
+
+    events: list[tuple[int, int]]
+    durations: list[list[int]]
+
+    @classmethod
+    def of(cls, events: list[tuple[int, int]], kinds: int) -> Timing:
+        """Take the durations between events that follow one another as they should."""
+        durations: list[list[int]] = [[] for _ in range(kinds)]
+        for (row, kind), (then, following) in pairwise(events):
+            if following == (kind + 1) % kinds:
+                durations[kind].append(max(1, then - row))
+        return cls(events, durations)
+
+    @property
+    def pause(self) -> float:
+        """The typical pause between trials, in rows; nan where there is none."""
+        return float(np.median(self.durations[-1])) if self.durations[-1] else float("nan")
+
+
+def by_pace(timings: list[Timing], most: int) -> list[list[Timing]]:
+    """Put series together whose pauses are alike.
+
+    Parameters
+    ----------
+    timings : list of Timing
+        Of a subject's series.
+    most : int
+        Groups, at most.
+
+    Returns
+    -------
+    list of list of Timing
+        Shorter pauses first. Series without a pause are with the longest.
+    """
+    lengths = np.log([timing.pause for timing in timings])
+    lengths[np.isnan(lengths)] = np.nanmax(lengths) if np.isfinite(lengths).any() else 0.0
+    groups = min(most, len(np.unique(lengths)))
+    found = KMeans(groups, n_init=10, random_state=0).fit(lengths[:, None])
+    order = np.argsort(found.cluster_centers_[:, 0])
+    return [[timings[i] for i in np.flatnonzero(found.labels_ == group)] for group in order]
+
+
+def pace_durations(
+    group: list[Timing], timings: list[Timing], longest: int, smoothing: float
+) -> np.ndarray:
+    """Work out one pace's durations: its own pauses, and all that is within trials, of any pace."""
+    kinds = len(timings[0].durations)
+    return np.stack([
+        spread([rows for timing in (group if kind == kinds - 1 else timings)
+                for rows in timing.durations[kind]], longest, smoothing)
+        for kind in range(kinds)
+    ])  # fmt: skip
+
+
+def start(group: list[Timing], longest: int) -> int:
+    """Say how far into a pause series of one pace begin: by their pauses and their first events."""
+    known = [t.pause - t.events[0][0] for t in group if t.durations[-1]]
+    return int(np.clip(np.median(known), 0, longest - 1)) if known else 0
+
+
 def regress(
     parts: Iterable[tuple[np.ndarray, np.ndarray]], penalty: np.ndarray, outputs: int
 ) -> np.ndarray:
@@ -313,19 +398,15 @@ def fit_chain(fitted: list[FeatureSeries], method: dict[str, Any]) -> tuple[Chai
 
     after, before = method["rows_after"], method["rows_before"]
     kinds = np.asarray(fitted[0].labels).shape[1]
-    durations: list[list[int]] = [[] for _ in range(kinds)]
     widths: list[int] = []
-    known = []
+    timings = []
     for series in fitted:
         events, seen = happened(np.asarray(series.labels))
         widths += seen
-        known.append(events)
-        for (row, kind), (then, following) in pairwise(events):
-            if following == (kind + 1) % kinds:
-                durations[kind].append(max(1, then - row))
+        timings.append(Timing.of(events, kinds))
     parts = (
-        (design(events, len(part), kinds, after, before), weigh(part @ whiten))
-        for events, part in zip(known, surprise, strict=True)
+        (design(timing.events, len(part), kinds, after, before), weigh(part @ whiten))
+        for timing, part in zip(timings, surprise, strict=True)
     )
     penalty = method["response_smooth"] * roughness([after] * kinds + [before] * kinds)
     penalty += method["response_ridge"] * np.eye(len(penalty))
@@ -335,14 +416,21 @@ def fit_chain(fitted: list[FeatureSeries], method: dict[str, Any]) -> tuple[Chai
     strengths = np.maximum(strengths - method["response_shrinkage"], 0)[: method["rank"]]
     responses = np.sqrt(method["trust"]) * left[:, : len(strengths)] * strengths
     axes = np.sqrt(method["trust"]) * right[: len(strengths)].T
-    longest = 2 * max(max(each, default=1) for each in durations) + before
-    chances = [spread(each, longest, method["duration_smooth"]) for each in durations]
+    longest = before + 2 * max(
+        max(rows, default=1) for timing in timings for rows in timing.durations
+    )
+    paces = by_pace(timings, method["paces"])
+    durations = [
+        pace_durations(pace, timings, longest, method["duration_smooth"]) for pace in paces
+    ]
     mean, deviation = (part.astype(np.float32) for part in scaler)
     chain = Chain(
         mean, deviation, past, whiten, axes.astype(np.float32),
         responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
         responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
-        np.stack(chances).astype(np.float32),
+        np.stack(durations).astype(np.float32),
+        np.array([len(pace) / len(timings) for pace in paces], dtype=np.float32),
+        np.array([start(pace, longest - before) for pace in paces]),
     )  # fmt: skip
     return chain, widths
 
@@ -404,14 +492,15 @@ def follow(chain: Chain, half: int, after: np.ndarray, before: np.ndarray) -> np
 
     Notes
     -----
-    A state is near the next event, ``near[k, a, b]``: the last event, k, was a rows ago (at most A:
-    longer ago leaves no response), and the next one, k + 1, comes in b + 1 rows; or it is still far
-    from it, ``far[k, a]``: more than B rows, and how likely it is to come near now depends on a.
+    A state is near the next event, ``near[g, k, a, b]``: at pace g the last event, k, was a rows
+    ago (at most A: longer ago leaves no response), and the next one, k + 1, comes in b + 1 rows; or
+    it is still far from it, ``far[g, k, a]``: more than B rows, and how likely it is to come near
+    now depends on a.
     """
     kinds, ages, _ = chain.after.shape
     untils = chain.before.shape[1]
     durations = chain.durations.astype(np.float64)
-    longest = durations.shape[1] - untils
+    paces, longest = len(durations), durations.shape[2] - untils
 
     # What a state foretells costs it half its size, whatever the row is.
     ending = np.roll(chain.before, -1, axis=0)  # by the last event, like all else
@@ -420,50 +509,53 @@ def follow(chain: Chain, half: int, after: np.ndarray, before: np.ndarray) -> np
     both = size[:, :, None] + np.square(ending).sum(axis=2)[:, None] + 2 * aged @ ending.mT
     cost_near, cost_far = np.exp(-both / 2), np.exp(-size[:, :ages] / 2)
     # Chances of a duration beyond each, and of coming near at each age while far.
-    beyond = np.cumsum(durations[:, ::-1], axis=1)[:, ::-1][:, untils:]
-    nearing = (durations[:, untils:] / np.maximum(beyond, 1e-30)).clip(0, 1).astype(np.float32)
-    nearing[:, -1] = 1
-    soon = durations[:, :untils].astype(np.float32)
-    later = beyond[:, 0].astype(np.float32)
+    beyond = np.cumsum(durations[..., ::-1], axis=2)[..., ::-1][..., untils:]
+    nearing = (durations[..., untils:] / np.maximum(beyond, 1e-30)).clip(0, 1).astype(np.float32)
+    nearing[..., -1] = 1
+    soon = durations[..., :untils].astype(np.float32)
+    later = beyond[..., 0].astype(np.float32)
     # Events further than the last and the next: only their durations are known.
-    until = np.cumsum(np.pad(durations, ((0, 0), (1, 0))), axis=1)
-    shortly = until[:, np.arange(half, -1, -1).clip(0, until.shape[1] - 1)].astype(np.float32)
-    one_before, one_after = np.roll(shortly, 1, axis=0), np.roll(shortly, -1, axis=0)
+    until = np.cumsum(np.pad(durations, ((0, 0), (0, 0), (1, 0))), axis=2)
+    shortly = until[..., np.arange(half, -1, -1).clip(0, until.shape[2] - 1)].astype(np.float32)
+    one_before, one_after = np.roll(shortly, 1, axis=1), np.roll(shortly, -1, axis=1)
     seen, coming = min(half + 1, ages), min(half, untils)
 
-    near = np.zeros((kinds, ages + 1, untils), dtype=np.float32)
-    far = np.zeros((kinds, longest), dtype=np.float32)
+    near = np.zeros((paces, kinds, ages + 1, untils), dtype=np.float32)
+    far = np.zeros((paces, kinds, longest), dtype=np.float32)
     pause = min(ages, longest - 1)
-    far[-1, pause] = 1  # a series begins in the pause after a trial
+    far[np.arange(paces), -1, chain.starts] = chain.shares  # a series begins within a pause
     moved, chances = np.zeros_like(near), np.zeros((len(after), kinds), dtype=np.float32)
-    early, upcoming = min(ages, longest), np.roll(before, -1, axis=1)
-    for row, (since, ahead) in enumerate(zip(np.exp(after), np.exp(upcoming), strict=True)):
-        happening = np.roll(near[:, :, 0].sum(axis=1), 1)
-        moved[:, 1:, :-1] = near[:, :-1, 1:]
-        moved[:, ages, :-1] += near[:, ages, 1:]
+    early, total = min(ages, longest), np.float32(1)
+    since = np.ones((kinds, ages + 1), dtype=np.float32)
+    for row, (after_now, ahead) in enumerate(
+        zip(np.exp(after), np.exp(np.roll(before, -1, axis=1)), strict=True)
+    ):
+        # The weights' sum is taken off a row later, with what is multiplied anyway.
+        since[:, :ages], since[:, ages] = after_now / total, 1 / total
+        fits = cost_near * since[:, :, None] * ahead[:, None]
+        happening = np.roll(near[..., 0].sum(axis=2), 1, axis=1)
         approaching = far * nearing
-        moved[:, :, -1] = 0
-        moved[:, 1 : early + 1, -1] = approaching[:, :early]
-        moved[:, ages, -1] += approaching[:, early:].sum(axis=1)
-        moved[:, 0] = happening[:, None] * soon
+        np.multiply(near[:, :, :-1, 1:], fits[:, 1:, :-1], out=moved[:, :, 1:, :-1])
+        moved[:, :, ages, :-1] += near[:, :, ages, 1:] * fits[:, ages, :-1]
+        moved[..., -1] = 0
+        moved[:, :, 1 : early + 1, -1] = approaching[..., :early]
+        moved[:, :, ages, -1] += approaching[..., early:].sum(axis=2)
+        moved[..., -1] *= fits[..., -1]
+        moved[:, :, 0] = happening[..., None] * soon * fits[:, 0]
         far -= approaching
-        far[:, 1:] = far[:, :-1].copy()
-        far[:, 0] = happening * later
-
-        moved *= cost_near
-        moved[:, :ages] *= since[:, :, None]
-        moved *= ahead[:, None]
-        far[:, :early] *= (since * cost_far)[:, :early]
-        total = moved.sum() + far.sum()
+        far[..., 1:] = far[..., :-1].copy()
+        far[..., 0] = happening * later
+        far[..., :early] *= (since[:, :ages] * cost_far)[:, :early]
+        far[..., early:] /= total
         near, moved = moved, near
-        near /= total
-        far /= total
-        far[-1, pause] += LOST
+        total = near.sum() + far.sum()
+        far[:, -1, pause] += LOST * total * chain.shares
 
-        ago = near[:, :seen].sum(axis=2)
-        ago[:, : min(seen, longest)] += far[:, :seen]
-        hence = near[:, :, :coming].sum(axis=1)
-        chances[row] = ago.sum(axis=1) + np.roll(hence.sum(axis=1), 1)
-        chances[row] += np.roll((ago * one_before[:, :seen]).sum(axis=1), -1)
-        chances[row] += np.roll((hence * one_after[:, 1 : coming + 1]).sum(axis=1), 2)
+        ago = near[:, :, :seen].sum(axis=3)
+        ago[..., : min(seen, longest)] += far[..., :seen]
+        hence = near[..., :coming].sum(axis=2)
+        chance = ago.sum(axis=2) + np.roll(hence.sum(axis=2), 1, axis=1)
+        chance += np.roll((ago * one_before[..., :seen]).sum(axis=2), -1, axis=1)
+        chance += np.roll((hence * one_after[..., 1 : coming + 1]).sum(axis=2), 2, axis=1)
+        chances[row] = chance.sum(axis=0) / total
     return chances

@@ -191,8 +191,9 @@ class Flow:
     @property
     def method(self) -> dict:
         """What the fit of a detector other than the LSTM reads of the configuration."""
-        method = plain(self.config.method)
-        if FITS[self.config.method.kind] is not windowed:
+        group, module = plain(self.config.method), FITS[self.config.method.kind]
+        method = {key: group[key] for key in (*taps.READS, *module.READS)}
+        if module is not windowed:
             return method  # fitted exactly, on the CPU
         return {**method, "seed": self.config.seed, "device": self.config.device}
 

@@ -38,6 +38,8 @@ class RowDetector(Protocol):
         """Write tensors and plain values only, so that loading runs no code."""
 
 
+# What is read of the group ``method`` whatever its kind; each module's own READS has the rest.
+READS = ("kind", "fit_every")
 # Series, the group ``method`` with ``seed`` and ``device``, progress -> detector, history's lines
 Fit = Callable[
     [list[FeatureSeries], dict[str, Any], Report], tuple[RowDetector, list[dict[str, float]]]
@@ -107,7 +109,7 @@ def fit_job(
     fit : callable
         `pipeline.linear.fit`, `pipeline.windowed.fit` or `pipeline.semi_markov.fit`.
     method : dict
-        The group ``method``, and ``seed`` and ``device``.
+        What `fit` reads of the group ``method``, and ``seed`` and ``device``.
     threads : int
         Of this process.
     """

@@ -34,6 +34,11 @@ from pipeline.training import choose_device
 # depend on its size.
 CHUNK = 512
 TOLD = 20  # lines of the history, and reports of the loss
+# Beside `pipeline.taps.READS`, of the group ``method``.
+READS = (
+    "tap_count", "tap_every", "units", "filters", "input_dropout", "dropout", "batch", "updates",
+    "learning_rate", "momentum",
+)  # fmt: skip
 
 
 class TapGRU(nn.Module):

@@ -17,14 +17,18 @@ from pipeline.filtering import FeatureSeries, Moments
 from pipeline.semi_markov import (
     Chain,
     SemiMarkovDetector,
+    Timing,
+    by_pace,
     design,
     earlier,
     fit,
     follow,
     happened,
     look_back,
+    pace_durations,
     pasts,
     spread,
+    start,
 )
 from tests.conftest import told
 
@@ -35,7 +39,10 @@ METHOD = plain(compose(["method=semi_markov"]).method) | {
 EVENTS, HALF = 3, 2
 
 
-def trials(number: int, subject: int = 1, count: int = 60, rows: int = 2400) -> FeatureSeries:
+def trials(
+    number: int, subject: int = 1, count: int = 60, rows: int = 2400,
+    pauses: tuple[int, int] = (20, 40),
+) -> FeatureSeries:  # fmt: skip
     """Features in which each of three events shows after it, and the third one before it, too."""
     random = np.random.default_rng([subject, number])
     features = random.normal(0, 1, (rows, 5))
@@ -49,7 +56,7 @@ def trials(number: int, subject: int = 1, count: int = 60, rows: int = 2400) -> 
         features[row : row + 6, event] += 2.0
         if event == 2:
             features[row - 4 : row, 3] += 2.0
-        row += int(random.integers(8, 12)) if event < 2 else int(random.integers(20, 40))
+        row += int(random.integers(*((8, 12) if event < 2 else pauses)))
     features = features.astype(np.float32)
     return FeatureSeries(subject, number, features, labels, Moments.of(features))
 
@@ -114,50 +121,58 @@ def plain_sums(chain: Chain, half: int, after: np.ndarray, before: np.ndarray) -
     """Do what `follow` does with a table of all (last event, duration, age), one by one."""
     kinds, ages, _ = chain.after.shape
     untils, durations = chain.before.shape[1], chain.durations.astype(float)
-    most = durations.shape[1]
-    within = [[durations[k, : max(0, n)].sum() for n in range(half + 1)] for k in range(kinds)]
-    start = min(ages, most - untils - 1)
-    states = {
-        (kinds - 1, d, start): durations[-1, d - 1] for d in range(start + untils + 1, most + 1)
-    }
+    most = durations.shape[2]
+
+    def within(pace: int, kind: int, rows: int) -> float:
+        return durations[pace, kind, : max(0, rows)].sum()
+
+    states: dict = {}
+    for pace, begun in enumerate(chain.starts):
+        rest = {d: durations[pace, -1, d - 1] for d in range(begun + untils + 1, most + 1)}
+        for d, weight in rest.items():
+            states[pace, kinds - 1, d, begun] = chain.shares[pace] * weight / sum(rest.values())
     result = np.zeros((len(after), kinds))
     for t in range(len(after)):
         moved: dict = {}
-        for (k, d, a), weight in states.items():
+        for (pace, k, d, a), weight in states.items():
             if a + 1 < d:
-                moved[k, d, a + 1] = moved.get((k, d, a + 1), 0) + weight
+                moved[pace, k, d, a + 1] = moved.get((pace, k, d, a + 1), 0) + weight
                 continue
             k = (k + 1) % kinds
             for new in range(1, most + 1):
-                moved[k, new, 0] = moved.get((k, new, 0), 0) + weight * durations[k, new - 1]
-        for (k, d, a), weight in moved.items():
+                entered = weight * durations[pace, k, new - 1]
+                moved[pace, k, new, 0] = moved.get((pace, k, new, 0), 0) + entered
+        for (pace, k, d, a), weight in moved.items():
             mean, evidence, coming = np.zeros(chain.after.shape[2]), 0.0, (k + 1) % kinds
             if a < ages:
                 mean, evidence = mean + chain.after[k, a], evidence + after[t, k, a]
             if d - a <= untils:
                 mean = mean + chain.before[coming, d - a - 1]
                 evidence += before[t, coming, d - a - 1]
-            moved[k, d, a] = weight * np.exp(evidence - np.square(mean).sum() / 2)
+            moved[pace, k, d, a] = weight * np.exp(evidence - np.square(mean).sum() / 2)
         total = sum(moved.values())
         states = {state: weight / total for state, weight in moved.items()}
-        for (k, d, a), weight in states.items():
+        for (pace, k, d, a), weight in states.items():
             if a <= half:
                 result[t, k] += weight
-                result[t, (k - 1) % kinds] += weight * within[(k - 1) % kinds][half - a]
+                result[t, (k - 1) % kinds] += weight * within(pace, (k - 1) % kinds, half - a)
             if d - a <= half:
-                result[t, (k + 1) % kinds] += weight
-                after_that = (k + 1) % kinds
-                result[t, (k + 2) % kinds] += weight * within[after_that][half - (d - a)]
+                then = (k + 1) % kinds
+                result[t, then] += weight
+                result[t, (k + 2) % kinds] += weight * within(pace, then, half - (d - a))
     return result
 
 
 @pytest.mark.parametrize(("kinds", "ages", "untils", "most"), [(3, 4, 3, 9), (4, 3, 4, 6)])
-def test_it_weighs_states_as_plain_sums_do(kinds, ages, untils, most, rng):
-    durations = rng.random((kinds, most))
+@pytest.mark.parametrize("starts", [[0], [1, 0]])
+def test_it_weighs_states_as_plain_sums_do(kinds, ages, untils, most, starts, rng):
+    durations = rng.random((len(starts), kinds, most))
+    shares = rng.dirichlet(np.ones(len(starts)))
     chain = Chain(
         *(np.zeros(1),) * 5, rng.normal(0, 1, (kinds, ages, 2)).astype(np.float32),
         rng.normal(0, 1, (kinds, untils, 2)).astype(np.float32),
-        (durations / durations.sum(axis=1, keepdims=True)).astype(np.float32),
+        (durations / durations.sum(axis=2, keepdims=True)).astype(np.float32),
+        shares.astype(np.float32), np.array(starts),
     )  # fmt: skip
     rows = rng.normal(0, 1.5, (40, 2)).astype(np.float32)
     evidence = [np.tensordot(rows, part, axes=(1, 2)) for part in (chain.after, chain.before)]
@@ -167,7 +182,7 @@ def test_it_weighs_states_as_plain_sums_do(kinds, ages, untils, most, rng):
 
 @given(
     durations=st.lists(st.integers(1, 50), max_size=20),
-    longest=st.integers(50, 120),
+    longest=st.integers(51, 120),
     smoothing=st.floats(0, 2),
 )
 @settings(max_examples=50, deadline=None)
@@ -176,7 +191,47 @@ def test_durations_are_chances_and_none_is_impossible(durations, longest, smooth
     assert chance.sum() == pytest.approx(1)
     assert (chance > 0).all()
     if durations:
-        assert chance[np.asarray(durations) - 1].min() > chance.min()
+        assert chance[max(durations) - 1] > chance[-1]  # nearer to all that was seen
+
+
+def timing(pause: int, first: int = 10, trials: int = 4) -> Timing:
+    """Two events a trial, 5 rows apart."""
+    starts = [first + (5 + pause) * trial for trial in range(trials)]
+    return Timing.of(
+        [(row, kind) for start in starts for row, kind in ((start, 0), (start + 5, 1))], 2
+    )
+
+
+def test_series_of_like_pauses_are_together_and_share_what_is_within_trials():
+    short, also_short, long, silent = timing(20), timing(22), timing(90), timing(0, trials=1)
+    paces = by_pace([long, short, silent, also_short], 2)
+    assert paces == [[short, also_short], [long, silent]]  # the longest for what has none
+    assert by_pace([long, short], 1) == [[long, short]]
+    assert by_pace([long, long], 2) == [[long, long]]
+    chances = [pace_durations(pace, [short, long], 200, 0.5) for pace in paces]
+    np.testing.assert_array_equal(chances[0][0], chances[1][0])
+    assert chances[0][0].argmax() + 1 == 5
+    assert [chance[1].argmax() + 1 in range(*near) for chance, near in
+            zip(chances, ((20, 23), (88, 93)), strict=True)] == [True, True]  # fmt: skip
+
+
+def test_a_series_begins_as_far_into_a_pause_as_the_fitted_ones():
+    assert start([timing(20, first=12), timing(20, first=14), timing(20, first=17)], 100) == 6
+    assert start([timing(20, first=50)], 100) == 0
+    assert start([timing(0, trials=1)], 100) == 0
+    assert start([timing(90)], 30) == 29
+
+
+def test_the_pace_of_a_series_is_found_as_it_goes():
+    """With long pauses in half of the fitted series, short ones are foretold all the same."""
+    slow = [trials(number, pauses=(120, 140)) for number in (1, 2)]
+    fast = [trials(number) for number in (3, 4)]
+    new = trials(5)
+    aucs = {}
+    for paces in (1, 2):
+        mixed, _ = fit([*slow, *fast], METHOD | {"paces": paces}, told([]))
+        aucs[paces] = roc_auc_score(new.labels[:, 0], mixed.predict(new.features, 1)[:, 0])
+    assert aucs[2] > aucs[1] + 0.01
 
 
 def test_an_event_is_in_the_middle_of_its_window():
@@ -212,7 +267,7 @@ def test_a_subject_without_events_is_told():
 
 
 NOT_BELOW_0 = ("observed", "response_smooth", "response_shrinkage", "duration_smooth")
-ABOVE_0 = ("rank", "rows_after", "rows_before", "response_ridge", "trust")
+ABOVE_0 = ("rank", "paces", "rows_after", "rows_before", "response_ridge", "trust")
 
 
 @pytest.mark.parametrize(("key", "value"), [*product(ABOVE_0, "0"), *product(NOT_BELOW_0, ["-1"])])

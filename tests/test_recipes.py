@@ -68,3 +68,21 @@ def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
         after = predicted(flow, changed)
         np.testing.assert_array_equal(after[: t + 1], before[: t + 1])
         assert not np.array_equal(after[t + 1 :], before[t + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "read", "unread"),
+    [
+        ("fbl_lda", "shrinkage=0.5", "trust=0.9"),
+        ("semi_markov", "trust=0.9", "shrinkage=0.5"),
+        ("hochberg_cnn", "filters=3", "paces=1"),
+        ("lstm", None, "updates=7"),
+    ],
+)
+def test_only_what_a_kind_reads_of_its_group_fits_it_anew(recipe, read, unread, tmp_path):
+    def key(*more: str) -> str:
+        overrides = [f"experiment={recipe}", *(f"method.{each}" for each in more)]
+        return Flow(make_config(tmp_path, "dataset=simulated", *overrides)).train_folder.key
+
+    assert key(unread) == key()
+    assert read is None or key(read) != key()

@@ -38,6 +38,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "semi_markov": {
         "without log power": ("filter=drift_free", "method.observed=32"),
+        "one pace for all series": ("method.paces=1",),
         "only the row before foretells a row": ("method.tap_count=1",),
         "any duration as likely": ("method.duration_smooth=1000",),
         "hardly any response before an event": ("method.rows_before=3",),
@@ -57,6 +58,7 @@ LEFT_OUT = {
     "without the semi-Markov chain": {"semi_markov"},
     "without the linear members": {"fbl_lda"},
     "without the network a subject": {"lstm"},
+    "without covariances": {"filter=covariance"},
     "without the convolution": {"lstm_conv"},
     "without the second seed": {"seed=1"},
 }

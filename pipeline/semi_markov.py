@@ -69,7 +69,7 @@ class Chain:
     durations : ndarray, shape (G, E, D)
         By pace, the chance that so many rows lie between an event and the next one, from 1.
     shares : ndarray, shape (G,)
-        How many of the fitted series went at each pace.
+        Of the fitted series, by pace; they add up to 1.
     starts : ndarray of int, shape (G,)
         How far a series of each pace is into a pause when it begins, in rows.
     """

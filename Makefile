@@ -50,7 +50,7 @@ check: $(INSTALLED)  ## check a submission: make check FILE=submission.csv
 	@$(RUN) -m pipeline dataset=$(DATASET) stage=check submission='$(FILE)' $(ARGS)
 
 data: $(INSTALLED_KAGGLE)  ## download Kaggle's files into data/raw (needs a Kaggle account)
-	@$(RUN) -m pipeline.download data/raw
+	@$(RUN) -m pipeline.data.download data/raw
 
 ui: $(INSTALLED)  ## look at the runs in MLflow, at http://127.0.0.1:5000 (or PORT=...)
 	@MLFLOW_DISABLE_TELEMETRY=$${MLFLOW_DISABLE_TELEMETRY:-true} $(VENV)/bin/mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
@@ -76,10 +76,10 @@ format: $(INSTALLED_DEV)  ## put the code into its format
 	$(RUN) -m ruff format .
 
 sweep: $(INSTALLED)  ## search a recipe's parameters with Optuna: make sweep ARGS="trials=20 study=NAME"
-	@$(RUN) -m pipeline.sweep dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
+	@$(RUN) -m pipeline.studies.search dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
 
 sweep-best: $(INSTALLED)  ## write the best trial as a preset: make sweep-best NAME=tuned
-	@$(RUN) -m pipeline.sweep best dataset=$(DATASET) experiment=$(RECIPE) name=$(NAME) $(ARGS)
+	@$(RUN) -m pipeline.studies.search best dataset=$(DATASET) experiment=$(RECIPE) name=$(NAME) $(ARGS)
 
 bench: $(INSTALLED)  ## every preset on the same recordings; writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.methods $(ARGS)

@@ -13,18 +13,19 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from pipeline import config as configuration
-from pipeline import multirun
+from pipeline.config.compose import checked, mistake, register
+from pipeline.config.paths import CONF
 from pipeline.errors import PipelineError
+from pipeline.tracking import sweep_runs as multirun
 
 STOPPED = "stopped; the same command goes on from here"
 
 
-@hydra.main(config_path=str(configuration.CONF), config_name="config", version_base="1.3")
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _main(composed: DictConfig) -> float | None:
     try:
-        config = configuration.checked(composed)
-        from pipeline.stages import run  # here, so that a mistake is told before torch is loaded
+        config = checked(composed)
+        from pipeline.stages.flow import run  # here: a mistake is told before torch is loaded
 
         result = run(config, multirun.say)
     except Exception as error:
@@ -43,7 +44,7 @@ def _stop(number: int, frame: object) -> None:
 
 def main() -> None:
     """Run the command line."""
-    configuration.register()
+    register()
     signal.signal(signal.SIGTERM, _stop)  # as ctrl-C: the runs are marked, and it can go on later
     logging.captureWarnings(True)
     wanted = "HYDRA_FULL_ERROR" in os.environ
@@ -66,10 +67,9 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, multirun.JobFault):
         return 1
     if not isinstance(error, PipelineError):  # a job has told that itself
-        mistake = (HydraException, OmegaConfBaseException, MarkedYAMLError)
-        if not isinstance(error, mistake):
+        if not isinstance(error, HydraException | OmegaConfBaseException | MarkedYAMLError):
             raise error
-        print(f"error: {configuration.mistake(error)}", file=sys.stderr)
+        print(f"error: {mistake(error)}", file=sys.stderr)
     return 2
 
 

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import config as configuration
-from pipeline.filtering import FeatureSeries, Moments
-from pipeline.simulate import EVENTS as EVENT_NAMES
-from pipeline.simulate import SimulationConfig, simulate_series, write_series
+from pipeline.config.compose import compose
+from pipeline.config.options import Config
+from pipeline.config.paths import CONF
+from pipeline.data.simulator import EVENTS as EVENT_NAMES
+from pipeline.data.simulator import SimulationConfig, simulate_series, write_series
+from pipeline.features.filter_bank import FeatureSeries, Moments
 
 EVENTS = tuple(EVENT_NAMES)
 
@@ -49,7 +51,7 @@ SMALL_RECIPE = (
     "dataset.valid_series=[3]", "dataset.test_series=[4]", "stack.folds=2",
     "stack.overrides=['filter.lowpass_hz=[1]','model.hidden=6','train.epochs=1','method.updates=5']",
 )  # fmt: skip
-RECIPES = sorted(path.stem for path in (configuration.CONF / "experiment").glob("*.yaml"))
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
 def small_recipe(recipe: str) -> list[str]:
@@ -58,10 +60,10 @@ def small_recipe(recipe: str) -> list[str]:
     return [f"experiment={recipe}", *SMALL_RECIPE, *(members if recipe == "stack" else [])]
 
 
-def make_config(folder: Path, *overrides: str) -> configuration.Config:
+def make_config(folder: Path, *overrides: str) -> Config:
     """Compose as the command line does, with everything that is written below ``folder``."""
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
-    return configuration.compose([*places, *overrides])
+    return compose([*places, *overrides])
 
 
 def tapped_series(subject: int, number: int, rows: int = 600, offset: float = 0.0) -> FeatureSeries:

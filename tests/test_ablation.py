@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.bench import ablation
 from pipeline.bench.ceiling import LONGEST, seconds_since
-from pipeline.config import compose
+from pipeline.config.compose import compose
 
 
 @pytest.mark.parametrize("preset", ablation.VARIANTS)

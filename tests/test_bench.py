@@ -6,7 +6,7 @@ import mlflow
 import pytest
 
 from pipeline.bench import methods
-from pipeline.config import CONF
+from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
 from tests.conftest import SMALL_RECIPE
 

@@ -20,8 +20,8 @@ from pipeline.bench.calibrate import (
 )
 from pipeline.bench.event_windows import load_windows
 from pipeline.bench.methods import PRESETS
-from pipeline.config import PROJECT
-from pipeline.simulate import SimulationConfig, simulate_series, simulate_trials
+from pipeline.config.paths import PROJECT
+from pipeline.data.simulator import SimulationConfig, simulate_series, simulate_trials
 
 REAL_WINDOWS = PROJECT.parent / "shared" / "data" / "gal_windows"
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Cell
-from pipeline.detector import Detector, Network, hold, make_network, predict
-from pipeline.filtering import FilterBank, Moments
-from pipeline.streaming import Stream
+from pipeline.config.options import Cell
+from pipeline.detectors.lstm.network import Detector, Network, hold, make_network, predict
+from pipeline.features.filter_bank import FilterBank, Moments
+from pipeline.serving.stream import Stream
 
 CHANNELS, EVENTS, ROWS = 3, 2, 1500
 BANK = {

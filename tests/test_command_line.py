@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pipeline.config import CONF, PROJECT
+from pipeline.config.paths import CONF, PROJECT
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import config as configuration
+from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
-from pipeline.stages import run
+from pipeline.stages.flow import run
 from tests.conftest import RECIPES, make_config
 
 
@@ -24,7 +24,7 @@ def test_every_experiment_composes_and_passes_the_checks(tmp_path, experiment, d
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
-    for path in configuration.CONF.glob("*/*.yaml")
+    for path in CONF.glob("*/*.yaml")
     if path.parent.name != "experiment"
 )
 
@@ -108,7 +108,7 @@ def test_impossible_simulations_name_the_key(tmp_path, override):
 def test_every_key_is_explained_where_it_is_set():
     """Each value in conf/ has a comment on its line, or its group's first line speaks for it."""
     silent = []
-    for path in sorted(configuration.CONF.rglob("*.yaml")):
+    for path in sorted(CONF.rglob("*.yaml")):
         lines = path.read_text().splitlines()
         headed = lines[0].startswith("#")
         for line in lines:

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from pipeline import download
+from pipeline.data import download
 
 
 @pytest.fixture

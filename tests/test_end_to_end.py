@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import config as configuration
-from pipeline.detector import Detector, sigmoid
-from pipeline.filtering import FilterBank
-from pipeline.recording import Recording
-from pipeline.stages import Flow, run
-from pipeline.streaming import Stream
+from pipeline.config.options import plain
+from pipeline.config.paths import PROJECT
+from pipeline.data.recording import Recording
+from pipeline.detectors.lstm.network import Detector, sigmoid
+from pipeline.features.filter_bank import FilterBank
+from pipeline.serving.stream import Stream
+from pipeline.stages.flow import Flow, run
 from tests.conftest import EVENTS, SMALL, make_config
 
 
@@ -29,7 +30,7 @@ def command(
     return subprocess.run(
         [sys.executable, "-m", "pipeline", *flags, *places, *overrides],
         cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(configuration.PROJECT)},
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def test_the_submission_is_what_a_stream_of_raw_samples_gives(finished, monkeypa
     flow = Flow(make_config(folder, "dataset=simulated", *SMALL))
     recording = Recording.load(flow.ingest_folder.path, 2, 3, flow.about)
     model = Detector.load(flow.train_folder.path / "subj2_final_model.pt")
-    bank = FilterBank(500, **configuration.plain(flow.config.filter))
+    bank = FilterBank(500, **plain(flow.config.filter))
     stream = Stream(bank, model, 2)
     pieces = np.array_split(np.asarray(recording.signal), [1, 500, 501, 4242])
     got = np.concatenate([stream.push(piece) for piece in pieces])
@@ -163,7 +164,7 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
         manifest = flow.feature_folder.path / f"subj1_series{series}.json"
         np.save(path, np.load(path) * 7 + 100)
         known = json.loads(manifest.read_text())
-        from pipeline.stage import content
+        from pipeline.work.tasks import content
 
         stat = path.stat()
         known["outputs"][path.name] = [stat.st_size, stat.st_mtime_ns, content(path)]

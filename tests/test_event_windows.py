@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.bench import event_windows
 from pipeline.bench.event_windows import interval, load_windows, main, trials
+from pipeline.data.simulator import EVENTS
 from pipeline.errors import PipelineError
-from pipeline.simulate import EVENTS
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import matplotlib.image
 import numpy as np
 
-from pipeline.evoked import average_series, grand_average
-from pipeline.recording import Description
-from pipeline.report import evoked_picture
+from pipeline.data.recording import Description
+from pipeline.results.evoked import average_series, grand_average
+from pipeline.results.figures import evoked_picture
 
 CHANNELS = ("Fz", "C3", "Cz", "C4", "Pz")
 RATE = 100.0

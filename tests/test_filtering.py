@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import signal as sp
 from scipy.linalg import expm
 
-from pipeline.filtering import CausalFilter, FilterBank, Moments, design
+from pipeline.features.filter_bank import CausalFilter, FilterBank, Moments, design
 
 RATE = 500.0
 

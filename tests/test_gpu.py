@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detector import Detector, predict
-from pipeline.lstm import BLOCK, LSTM
-from pipeline.training import choose_device, train_job
-from pipeline.windowed import fit
+from pipeline.detectors.lstm.cell import BLOCK, LSTM
+from pipeline.detectors.lstm.network import Detector, predict
+from pipeline.detectors.lstm.training import choose_device, train_job
+from pipeline.detectors.tap_networks import fit
 from tests.conftest import tapped_series, told
 from tests.test_lstm import CELLS, assert_same, run
 from tests.test_training import MODEL, OWN, cut_off_and_resume, features, make, silent

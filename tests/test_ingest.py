@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Stage
+from pipeline.config.options import Stage
+from pipeline.data.kaggle_files import RawFile, check_ids, find_series, read_table
+from pipeline.data.recording import Recording, label_runs
 from pipeline.errors import DataError, PipelineError
-from pipeline.ingest import RawFile, check_ids, find_series, read_table
-from pipeline.recording import Recording, label_runs
-from pipeline.stages import Flow, run
+from pipeline.stages.flow import Flow, run
 from tests.conftest import EVENTS, SMALL, make_config
 
 DATA = "train/subj1_series1_data.csv"

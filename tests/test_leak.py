@@ -7,8 +7,8 @@ import pandas as pd
 
 from pipeline.bench import leak
 from pipeline.bench.leak import changed_raw, rhythm, shifted, shuffled, since_start
-from pipeline.ingest import find_series
-from pipeline.training import Job
+from pipeline.data.kaggle_files import find_series
+from pipeline.detectors.lstm.training import Job
 from tests.conftest import SMALL_RECIPE
 
 RATE = 50.0

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import compose, plain
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.detectors.linear import LinearDetector, fit
 from pipeline.errors import ConfigError
-from pipeline.linear import LinearDetector, fit
-from pipeline.stages import run
+from pipeline.stages.flow import run
 from tests.conftest import tapped_series as series
 from tests.conftest import told
 
@@ -77,7 +78,7 @@ def test_shuffled_labels_score_chance():
         random.shuffle(one.labels)
         rows.append(one)
     detector, _ = fit(rows[:3], METHODS["lda"], told([]))
-    from pipeline.scoring import score
+    from pipeline.results.scoring import score
 
     auc = score(rows[3].labels, detector.predict(rows[3].features, 1), EVENTS).mean
     assert auc == pytest.approx(0.5, abs=0.05)

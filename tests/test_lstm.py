@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline import lstm as module
-from pipeline.lstm import BLOCK, GATES, LSTM
+from pipeline.detectors.lstm import cell as module
+from pipeline.detectors.lstm.cell import BLOCK, GATES, LSTM
 
 CELLS = list(GATES)
 OURS = [cell for cell in CELLS if cell != "fused"]

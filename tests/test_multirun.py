@@ -11,11 +11,11 @@ import mlflow
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import multirun
-from pipeline.config import PROJECT
-from pipeline.multirun import Group, jobs_at_once, name_job, plan, ranking
-from pipeline.stage import cores
-from pipeline.tracking import GROUP, JOB, Tracker, below
+from pipeline.config.paths import PROJECT
+from pipeline.tracking import sweep_runs as multirun
+from pipeline.tracking.runs import GROUP, JOB, Tracker, below
+from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
+from pipeline.work.tasks import cores
 from tests.conftest import SMALL_RECIPE
 
 
@@ -124,7 +124,7 @@ def test_runs_of_a_command_that_is_still_at_it_are_not_taken_over(recorded, tmp_
     first.metrics({"a": 1.0})
     stored = json.loads(memory.read_text())
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    from pipeline.tracking import _process
+    from pipeline.tracking.runs import _process
 
     memory.write_text(json.dumps({**stored, "process": _process(other.pid)}))
     second = Tracker(recorded, "x", memory)
@@ -141,7 +141,7 @@ def test_runs_of_a_command_that_is_still_at_it_are_not_taken_over(recorded, tmp_
 
 def test_processes_that_make_the_same_store_at_once_lose_no_run(tmp_path, uri):
     code = (
-        "import sys; from pathlib import Path; from pipeline.multirun import Group\n"
+        "import sys; from pathlib import Path; from pipeline.tracking.sweep_runs import Group\n"
         "from tests.conftest import make_config\n"
         "store = f'tracking.uri={sys.argv[2]}'\n"
         "config = make_config(Path(sys.argv[1]), 'dataset=simulated', store)\n"

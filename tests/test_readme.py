@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.config import CONF, PROJECT
+from pipeline.config.paths import CONF, PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import signal as sp
 
-from pipeline.config import compose, plain
-from pipeline.detector import make_network
-from pipeline.filtering import FilterBank
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.detectors.lstm.network import make_network
+from pipeline.features.filter_bank import FilterBank
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.config import plain
-from pipeline.detector import hold
-from pipeline.filtering import FilterBank
-from pipeline.recording import Recording
-from pipeline.serving import FittedRecipe
-from pipeline.stages import Flow, run
+from pipeline.config.options import plain
+from pipeline.data.recording import Recording
+from pipeline.detectors.lstm.network import hold
+from pipeline.features.filter_bank import FilterBank
+from pipeline.serving.fitted_recipe import FittedRecipe
+from pipeline.stages.flow import Flow, run
 from tests.conftest import RECIPES, make_config, small_recipe, submitted
 
 

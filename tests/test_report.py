@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 
-from pipeline.report import (
+from pipeline.results.figures import (
     cost_picture,
     heat_picture,
     learning_picture,
@@ -17,7 +17,7 @@ from pipeline.report import (
     roc_picture,
     write_report,
 )
-from pipeline.scoring import score
+from pipeline.results.scoring import score
 
 EVENTS = ("a", "b")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import PROJECT
-from pipeline.detector import Detector
+from pipeline.config.paths import PROJECT
+from pipeline.detectors.lstm.network import Detector
 from tests.conftest import SMALL
 
 # The recipe that carries its state over epochs, with a checkpoint after each batch.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from pipeline.scoring import score, show, table
+from pipeline.results.scoring import score, show, table
 
 NAMES = ("a", "b", "c")
 

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from pipeline.config import compose, plain
-from pipeline.errors import ConfigError, DataError
-from pipeline.filtering import FeatureSeries, Moments
-from pipeline.semi_markov import (
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.detectors.semi_markov import (
     Chain,
     SemiMarkovDetector,
     Timing,
@@ -30,6 +29,8 @@ from pipeline.semi_markov import (
     spread,
     start,
 )
+from pipeline.errors import ConfigError, DataError
+from pipeline.features.filter_bank import FeatureSeries, Moments
 from tests.conftest import told
 
 METHOD = plain(compose(["method=semi_markov"]).method) | {

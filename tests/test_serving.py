@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.serving import FittedRecipe
-from pipeline.stages import Flow, run
+from pipeline.serving.fitted_recipe import FittedRecipe
+from pipeline.stages.flow import Flow, run
 from tests.conftest import SMALL, free_port, make_config, small_recipe, submitted
 
 

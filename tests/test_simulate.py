@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.recording import label_runs
-from pipeline.simulate import (
+from pipeline.data.recording import label_runs
+from pipeline.data.simulator import (
     CHANNELS,
     EVENTS,
     SimulationConfig,
@@ -15,7 +15,7 @@ from pipeline.simulate import (
     simulate_trials,
     write_series,
 )
-from pipeline.stages import Flow, run
+from pipeline.stages.flow import Flow, run
 from tests import conftest
 
 SMALL = SimulationConfig(seed=5, trials=4)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.kaggle_files import RawFile, RawSeries
+from pipeline.data.recording import series_name
 from pipeline.errors import ConfigError
-from pipeline.filtering import FeatureSeries
-from pipeline.ingest import RawFile, RawSeries
-from pipeline.recording import series_name
-from pipeline.stack import combine_series, folds, member_configs
-from pipeline.stages import Flow, run
+from pipeline.features.filter_bank import FeatureSeries
+from pipeline.features.member_logits import combine_series, folds, member_configs
+from pipeline.stages.flow import Flow, run
 from tests.conftest import SMALL_RECIPE, make_config
 
 STACK = (*SMALL_RECIPE, "experiment=stack", "stack.members=[fbl_lda]")

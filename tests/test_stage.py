@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from pipeline.config import PROJECT
+from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.stage import (
+from pipeline.work.tasks import (
     PARALLEL,
     Folder,
     Task,
@@ -223,7 +223,7 @@ def test_a_killed_process_lets_the_next_one_in(tmp_path):
 
 
 def test_no_process_has_more_threads_than_the_environment_says(monkeypatch):
-    monkeypatch.setattr("pipeline.stage.cores", lambda: 8)
+    monkeypatch.setattr("pipeline.work.tasks.cores", lambda: 8)
     for wanted, threads in (("", 4), ("no", 4), ("0", 4), ("3", 3), ("16", 4)):
         monkeypatch.setenv("OMP_NUM_THREADS", wanted)
         assert threads_each(2) == threads

@@ -15,14 +15,24 @@ import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from pipeline import config as configuration
-from pipeline import sweep
-from pipeline.config import PROJECT
+from pipeline.config import compose as compose_module
+from pipeline.config.compose import compose
+from pipeline.config.paths import CONF, PROJECT
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.multirun import Group
-from pipeline.stages import run
-from pipeline.sweep import SPACE, Study, counted, cut_off, inner_split, main, search, write_preset
-from pipeline.tracking import GROUP, JOB, below
+from pipeline.stages.flow import run
+from pipeline.studies import search as sweep
+from pipeline.studies.search import (
+    SPACE,
+    Study,
+    counted,
+    cut_off,
+    inner_split,
+    main,
+    search,
+    write_preset,
+)
+from pipeline.tracking.runs import GROUP, JOB, below
+from pipeline.tracking.sweep_runs import Group
 from tests.conftest import SMALL_RECIPE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -37,7 +47,7 @@ def _environment(monkeypatch):
 
 def study(folder, *more, name=None):
     overrides = [*SMALL_RECIPE, f"output_dir={folder}", *more]
-    return Study(configuration.compose(overrides), overrides, name)
+    return Study(compose(overrides), overrides, name)
 
 
 def hidden(values):
@@ -51,19 +61,17 @@ def test_trials_never_see_the_held_out_series(tmp_path):
         ("[1,2,3,4,5,6]", ["dataset.train_series=[1, 2, 3, 4]", "dataset.valid_series=[5, 6]"]),
         ("[1,2]", ["dataset.train_series=[1]", "dataset.valid_series=[2]"]),
     ):
-        config = configuration.compose(
-            [*common, f"dataset.train_series={train}", "dataset.valid_series=[7,8]"]
-        )
+        config = compose([*common, f"dataset.train_series={train}", "dataset.valid_series=[7,8]"])
         assert inner_split(config) == inner
     with pytest.raises(ConfigError, match=r"dataset.train_series=\[1\]"):
-        inner_split(configuration.compose([*SMALL_RECIPE, "dataset.train_series=[1]"]))
+        inner_split(compose([*SMALL_RECIPE, "dataset.train_series=[1]"]))
 
 
 def test_the_first_trial_is_the_recipe_itself_and_every_key_exists(tmp_path):
     found = search(study(tmp_path, "model.hidden=96", "model.projection=16", "train.epochs=6"), 1,
                    hidden)  # fmt: skip
     [trial] = found.trials
-    default = configuration.compose(["experiment=lstm"])
+    default = compose(["experiment=lstm"])
     for key, value in trial.params.items():
         group, leaf = key.split(".")
         assert value == getattr(getattr(default, group), leaf), key
@@ -177,7 +185,7 @@ def test_mistakes_are_told_by_name(tmp_path):
         with pytest.raises(ConfigError, match=message):
             main([*arguments, *places])
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.sweep", "trails=3", *places],
+        [sys.executable, "-m", "pipeline.studies.search", "trails=3", *places],
         cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -196,7 +204,8 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     }
     for key, values in few.items():
         monkeypatch.setitem(SPACE, key, values)  # small, as all else here
-    monkeypatch.setattr(configuration, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(compose_module, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(sweep, "CONF", tmp_path / "conf")
     shutil.copytree(PROJECT / "conf", tmp_path / "conf")
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     places = [
@@ -220,7 +229,7 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     head = preset.read_text().splitlines()[1:4]
     assert "study lstm-simulated, trial" in head[0]
     assert "the best of 2 trials: mean AUC 0." in head[1]
-    config = configuration.compose(["experiment=tuned", "dataset=simulated"])
+    config = compose(["experiment=tuned", "dataset=simulated"])
     assert config.recipe == "tuned"
     assert config.model.layers == 2  # what the study was told, too
     for key in SPACE:
@@ -231,7 +240,7 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     main(["best", "name=tuned", "overwrite=true", *places])
     small = [each for each in places if "model." not in each and "epochs" not in each]
     done = run(
-        configuration.compose(["experiment=tuned", *small, "stage=evaluate"]),
+        compose(["experiment=tuned", *small, "stage=evaluate"]),
         say=lambda line: None,
     )
     assert done.auc is not None
@@ -243,7 +252,7 @@ def test_nothing_half_is_written_where_a_preset_cannot_be(tmp_path, monkeypatch)
     monkeypatch.setattr(sweep, "write_text", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_preset(study(tmp_path), "half")
-    assert not list((configuration.CONF / "experiment").glob("*half*"))
+    assert not list((CONF / "experiment").glob("*half*"))
 
 
 def test_a_study_without_tracking_records_nothing(tmp_path, monkeypatch):

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import linear, windowed
-from pipeline.config import compose, plain
-from pipeline.filtering import FeatureSeries
-from pipeline.taps import back, fit_job, fit_scalers, pack, standardise, unpack
-from pipeline.training import Job
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.detectors import linear
+from pipeline.detectors import tap_networks as windowed
+from pipeline.detectors.lstm.training import Job
+from pipeline.detectors.taps import back, fit_job, fit_scalers, pack, standardise, unpack
+from pipeline.features.filter_bank import FeatureSeries
 from tests.conftest import tapped_series, told
 
 EVENTS = ("one", "two")

@@ -10,10 +10,11 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline import stages, tracking
 from pipeline.errors import PipelineError
-from pipeline.stages import run
-from pipeline.tracking import Tracker, code_version, flatten
+from pipeline.stages import flow as stages
+from pipeline.stages.flow import run
+from pipeline.tracking import runs as tracking
+from pipeline.tracking.runs import Tracker, code_version, flatten
 
 
 def runs_of(uri):
@@ -120,7 +121,7 @@ def test_the_environment_chooses_the_store_unless_the_configuration_does(small_c
 
 
 def test_telemetry_is_off_unless_asked_for():
-    code = "import pipeline.tracking, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    code = "import pipeline.tracking.runs, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
     clean = {k: v for k, v in os.environ.items() if k != "MLFLOW_DISABLE_TELEMETRY"}
     for environment, expected in ((clean, "true"), ({**clean, "MLFLOW_DISABLE_TELEMETRY": "false"},
                                                     "false")):  # fmt: skip

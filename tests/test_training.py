@@ -15,12 +15,20 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import detector, training
-from pipeline.detector import Detector, Dropout
+from pipeline.detectors.lstm import network as detector
+from pipeline.detectors.lstm import training
+from pipeline.detectors.lstm.network import Detector, Dropout
+from pipeline.detectors.lstm.training import (
+    Job,
+    Options,
+    choose_device,
+    learning_rate,
+    masked_bce,
+    train_job,
+)
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.filtering import FeatureSeries, Moments
-from pipeline.scoring import score
-from pipeline.training import Job, Options, choose_device, learning_rate, masked_bce, train_job
+from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.results.scoring import score
 
 EVENTS = ("a", "b")
 WINDOW = {"length": 20, "batch": 4, "stride": 2, "streams": 3, "burn_in": 5, "join": False}

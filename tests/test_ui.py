@@ -24,8 +24,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from pipeline.config import PROJECT
-from pipeline.stages import run
+from pipeline.config.paths import PROJECT
+from pipeline.stages.flow import run
 from tests.conftest import SMALL, free_port, make_config
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

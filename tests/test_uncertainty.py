@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.scoring import score
-from pipeline.uncertainty import auc_interval, trial_of_row
+from pipeline.results.scoring import score
+from pipeline.results.uncertainty import auc_interval, trial_of_row
 
 
 def series(trials, seed, effect=1.5, shared=0.0):

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import compose, plain
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.detectors.tap_networks import TOLD, WindowedDetector, build, fit
 from pipeline.errors import PipelineError
-from pipeline.scoring import score
-from pipeline.windowed import TOLD, WindowedDetector, build, fit
+from pipeline.results.scoring import score
 from tests.conftest import tapped_series, told
 
 SMALL = [

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.detectors.lstm.batches import EMPTY, Batches, plan_epoch
 from pipeline.errors import PipelineError
-from pipeline.windows import EMPTY, Batches, plan_epoch
 
 plans = st.fixed_dictionaries(
     {

@@ -10,13 +10,14 @@ from __future__ import annotations
 import statistics
 import sys
 
-from pipeline import config as configuration
 from pipeline.bench.document import SEEDS_HEAD, SEEDS_RULE, machine, seeds_row, write_between
 from pipeline.bench.methods import DATA, SPLIT, chosen_presets, fit_seconds, pooled_auc
+from pipeline.config.compose import compose
+from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.stages import Flow
+from pipeline.stages.flow import Flow
 
-DOC = configuration.PROJECT / "docs" / "recipes.md"
+DOC = PROJECT / "docs" / "recipes.md"
 SEEDS = (0, 1)
 VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "lstm": {
@@ -70,7 +71,7 @@ def variants(preset: str) -> dict[str, tuple[str, ...]]:
     table: dict[str, tuple[str, ...]] = {f"`{preset}`": (base,)}
     for name, overrides in VARIANTS[preset].items():
         table[name] = (base, *overrides)
-    members = configuration.compose([base]).stack.members
+    members = compose([base]).stack.members
     for name, words in LEFT_OUT.items() if members else ():
         kept = ",".join(f'"{member}"' for member in members if not words & set(member.split()))
         table[name] = (base, f"stack.members=[{kept}]")
@@ -85,7 +86,7 @@ def measure(preset: str, overrides: list[str]) -> str:
         aucs, minutes = [], []
         for seed in SEEDS:
             print(f"\n{name}, seed {seed}")
-            config = configuration.compose([*variant, *DATA, *SPLIT, f"seed={seed}", *overrides])
+            config = compose([*variant, *DATA, *SPLIT, f"seed={seed}", *overrides])
             aucs.append(pooled_auc(config))
             flow = Flow(config)
             minutes.append(fit_seconds(flow) / 60)

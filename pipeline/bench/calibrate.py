@@ -34,12 +34,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from pipeline import config as configuration
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.methods import SPLIT, chosen_presets
-from pipeline.errors import PipelineError
-from pipeline.recording import label_runs
-from pipeline.simulate import (
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.config.paths import PROJECT
+from pipeline.data.recording import label_runs
+from pipeline.data.simulator import (
     CHANNELS,
     EVENTS,
     LABEL_SECONDS,
@@ -49,9 +50,10 @@ from pipeline.simulate import (
     simulate_series,
     simulate_trials,
 )
-from pipeline.stages import Flow, run
+from pipeline.errors import PipelineError
+from pipeline.stages.flow import Flow, run
 
-DOC = configuration.PROJECT / "docs" / "simulator.md"
+DOC = PROJECT / "docs" / "simulator.md"
 Array = NDArray[np.float64]
 Figures = dict[str, float]
 TRAINING, VALIDATION = (1, 2, 3, 4, 5, 6), (7, 8)
@@ -453,7 +455,7 @@ def method_figures(presets: list[str], overrides: list[str]) -> tuple[Figures, t
     """
     figures, spread = {}, (np.nan, np.nan)
     for preset in presets:
-        config = configuration.compose([f"experiment={preset}", *overrides])
+        config = compose([f"experiment={preset}", *overrides])
         auc = run(config).auc
         assert auc is not None
         figures[METHODS[preset]] = float(auc.loc["pooled", "mean"])
@@ -508,8 +510,8 @@ def main(arguments: list[str]) -> None:
     presets, overrides = chosen_presets(arguments, tuple(METHODS), tuple(METHODS))
     whole = ["dataset=simulated", "dataset.simulation.subjects=12", "dataset.simulation.trials=0"]
     overrides = [*whole, *SPLIT, "tracking.enabled=false", *overrides]
-    flow = Flow(configuration.compose(overrides))
-    config = SimulationConfig(**configuration.plain(flow.config.dataset.simulation))
+    flow = Flow(compose(overrides))
+    config = SimulationConfig(**plain(flow.config.dataset.simulation))
     subjects = range(1, config.subjects + 1)
     plans = {
         (subject, series): simulate_trials(config, subject, series)

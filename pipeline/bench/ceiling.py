@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from pipeline import config as configuration
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.methods import DATA, SPLIT
+from pipeline.config.compose import compose
+from pipeline.config.paths import PROJECT
+from pipeline.data.recording import label_runs, series_name
 from pipeline.errors import PipelineError
-from pipeline.recording import label_runs, series_name
-from pipeline.scoring import score
-from pipeline.stages import Flow, run
+from pipeline.results.scoring import score
+from pipeline.stages.flow import Flow, run
 
-DOC = configuration.PROJECT / "docs" / "recipes.md"
+DOC = PROJECT / "docs" / "recipes.md"
 DELAYS = (0.0, 0.1, 0.2, 0.4, 0.8)  # s
 LONGEST = 20.0  # s: what is longer ago is not told apart
 EVERY = 5  # rows of the features to one that is learned from
@@ -64,7 +65,7 @@ def main(overrides: list[str]) -> None:
     overrides : list of str
         As on the pipeline's command line.
     """
-    flow = Flow(configuration.compose([*DATA, *SPLIT, "filter=fbl", "stage=filter", *overrides]))
+    flow = Flow(compose([*DATA, *SPLIT, "filter=fbl", "stage=filter", *overrides]))
     run(flow.config)
     rate = flow.about.rate / flow.every
     jobs = flow.jobs(flow.found(), final=False)

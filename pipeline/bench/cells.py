@@ -11,13 +11,15 @@ import sys
 
 import pandas as pd
 
-from pipeline import config as configuration
-from pipeline import scoring
 from pipeline.bench.document import machine, write_between
-from pipeline.detector import Detector
-from pipeline.stages import Flow, run
+from pipeline.config.compose import compose
+from pipeline.config.options import Cell
+from pipeline.config.paths import PROJECT
+from pipeline.detectors.lstm.network import Detector
+from pipeline.results import scoring
+from pipeline.stages.flow import Flow, run
 
-README = configuration.PROJECT / "README.md"
+README = PROJECT / "README.md"
 
 
 def main(overrides: list[str]) -> None:
@@ -29,9 +31,9 @@ def main(overrides: list[str]) -> None:
         As on the pipeline's command line.
     """
     rows, sizes, seconds = {}, {}, {}
-    for cell in configuration.Cell:
+    for cell in Cell:
         chosen = ["dataset=simulated", "stage=evaluate", *overrides, f"model.cell={cell.name}"]
-        config = configuration.compose(chosen)
+        config = compose(chosen)
         flow = Flow(config)
         auc = run(config).auc
         assert auc is not None

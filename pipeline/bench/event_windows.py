@@ -31,17 +31,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from pipeline import config as configuration
 from pipeline.bench.calibrate import Windows
 from pipeline.bench.document import machine, write_between
-from pipeline.config import Config, plain
-from pipeline.detector import Detector, make_network
+from pipeline.config.compose import compose
+from pipeline.config.options import Config, plain
+from pipeline.config.paths import PROJECT
+from pipeline.data.simulator import EVENTS
+from pipeline.detectors.lstm.network import Detector, make_network
+from pipeline.detectors.lstm.training import Checkpoint, Fitting, Options
 from pipeline.errors import PipelineError
-from pipeline.filtering import FeatureSeries, FilterBank, Moments
-from pipeline.simulate import EVENTS
-from pipeline.training import Checkpoint, Fitting, Options
+from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
 
-DOC = configuration.PROJECT / "docs" / "recipes.md"
+DOC = PROJECT / "docs" / "recipes.md"
 TRAINING, HELD_OUT = (1, 2, 3, 4), (5, 6)
 RESAMPLES = 2000
 # Each window is a series of its own, in one piece.
@@ -180,7 +181,7 @@ def main(arguments: list[str]) -> None:
     if not arguments or "=" in arguments[0]:
         raise PipelineError("name the archive of event windows: make bench-windows FILE=...")
     windows = load_windows(Path(arguments[0]))
-    config = configuration.compose(["experiment=lstm", *WINDOW, *arguments[1:]])
+    config = compose(["experiment=lstm", *WINDOW, *arguments[1:]])
     subjects = windows.subjects
     work = (delayed(answers)(windows, subject, config) for subject in subjects)
     made = Parallel(n_jobs=config.workers or -1, return_as="generator")(work)

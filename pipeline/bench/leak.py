@@ -23,16 +23,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline import config as configuration
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.methods import DATA, DOC, PRESETS, SPLIT, chosen_presets, pooled_auc
+from pipeline.config.compose import compose
+from pipeline.data.kaggle_files import RawSeries
+from pipeline.data.recording import label_runs, series_name
+from pipeline.detectors.lstm.training import Job
 from pipeline.errors import PipelineError
-from pipeline.ingest import RawSeries
-from pipeline.recording import label_runs, series_name
-from pipeline.scoring import score
-from pipeline.stage import write_whole
-from pipeline.stages import Flow, run
-from pipeline.training import Job
+from pipeline.results.scoring import score
+from pipeline.stages.flow import Flow, run
+from pipeline.work.tasks import write_whole
 
 Labels = NDArray[np.uint8]
 SHIFT_SECONDS = 5.0
@@ -119,17 +119,17 @@ def main(arguments: list[str]) -> None:
     """
     presets, overrides = chosen_presets(arguments, PRESETS)
     overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]
-    flow = Flow(configuration.compose([*overrides, "experiment=fbl_lda", "stage=filter"]))
+    flow = Flow(compose([*overrides, "experiment=fbl_lda", "stage=filter"]))
     run(flow.config)
     found, data = flow.found(), flow.config.dataset
-    kaggle = configuration.compose(["dataset=kaggle"]).dataset
+    kaggle = compose(["dataset=kaggle"]).dataset
     aucs: dict[str, list[float]] = {preset: [] for preset in presets}
     for change in CHANGES:
         folder = flow.derived / f"leak-{flow.simulate_folder.key}" / change
         changed_raw(found, change, flow.about.rate, folder)
         for preset in presets:
             brief = [BRIEF[preset]] if preset in BRIEF else []
-            config = configuration.compose([f"experiment={preset}", *brief, *overrides])
+            config = compose([f"experiment={preset}", *brief, *overrides])
             splits = {
                 key: getattr(data, key) for key in ("train_series", "valid_series", "test_series")
             }

@@ -1,4 +1,4 @@
-"""Time the cells of `pipeline.lstm` beside `torch.nn.LSTM` and a plain autograd loop.
+"""Time our LSTM cells beside `torch.nn.LSTM` and a plain autograd loop.
 
 Run as ``python -m pipeline.bench.lstm``. Every round runs every contender once, so that a machine
 that slows down slows them all; a table entry is the median over rounds. Speed is that of a
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.lstm import GATES, LSTM, State
+from pipeline.detectors.lstm.cell import GATES, LSTM, State
 
 INPUTS = 32
 SHAPES = ((64, 500, 64), (20, 800, 280))  # B, L, H

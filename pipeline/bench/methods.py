@@ -18,18 +18,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import config as configuration
-from pipeline import scoring
 from pipeline.bench.document import machine, write_between
+from pipeline.config.compose import compose
+from pipeline.config.options import Config
+from pipeline.config.paths import PROJECT
+from pipeline.data.recording import series_name
+from pipeline.data.simulator import MOST_SUBJECTS
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.recording import series_name
-from pipeline.report import cost_picture
-from pipeline.simulate import MOST_SUBJECTS
-from pipeline.stage import write_whole
-from pipeline.stages import Flow, run
-from pipeline.tracking import Tracker
+from pipeline.results import scoring
+from pipeline.results.figures import cost_picture
+from pipeline.stages.flow import Flow, run
+from pipeline.tracking.runs import Tracker
+from pipeline.work.tasks import write_whole
 
-DOC = configuration.PROJECT / "docs" / "benchmark.md"
+DOC = PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")
 PRESETS = (
     "fbl_lda", "fbl_lr", "fbl_delay_lr", "naive_lstm", "gru_taps", "hochberg_cnn", "paszke2015",
@@ -90,7 +92,7 @@ def measure(overrides: list[str]) -> float:
     return peak
 
 
-def pooled_auc(config: configuration.Config) -> float:
+def pooled_auc(config: Config) -> float:
     """Run a recipe to its scores; give the mean over the events of the pooled AUC."""
     auc = run(config).auc
     assert auc is not None
@@ -130,13 +132,13 @@ def main(arguments: list[str]) -> None:
         ``presets=a,b`` for some of them; all else as on the pipeline's command line.
     """
     presets, overrides = chosen_presets(arguments, PRESETS)
-    common = configuration.compose([*DATA, *SPLIT, *overrides])
+    common = compose([*DATA, *SPLIT, *overrides])
     tracker = Tracker(replace(common, recipe="bench"), f"bench-{common.dataset.name}")
     aucs, costs = {}, {}
     for preset in presets:
         wanted = [f"experiment={preset}", *LONGER.get(preset, ()), *DATA, *SPLIT, *overrides]
         peak = measure(wanted)
-        config = configuration.compose(wanted)
+        config = compose(wanted)
         flow = Flow(config)
         auc = pd.read_csv(flow.results_folder.path / flow.file("auc", "csv"), index_col=0)
         minutes = fit_seconds(flow) / 60

@@ -13,16 +13,17 @@ import sys
 import numpy as np
 import torch
 
-from pipeline import config as configuration
 from pipeline.bench.document import SEEDS_HEAD, SEEDS_RULE, machine, seeds_row, write_between
 from pipeline.bench.methods import pooled_auc
-from pipeline.detector import Detector, hold, predict
-from pipeline.filtering import FeatureSeries
-from pipeline.recording import series_name
-from pipeline.scoring import score
-from pipeline.stages import Flow
+from pipeline.config.compose import compose
+from pipeline.config.paths import PROJECT
+from pipeline.data.recording import series_name
+from pipeline.detectors.lstm.network import Detector, hold, predict
+from pipeline.features.filter_bank import FeatureSeries
+from pipeline.results.scoring import score
+from pipeline.stages.flow import Flow
 
-DOC = configuration.PROJECT / "docs" / "recipe-2015.md"
+DOC = PROJECT / "docs" / "recipe-2015.md"
 PRESET = ("dataset=simulated", "experiment=paszke2015", "model.hidden=100", "stage=evaluate")
 SEEDS = (0, 1)
 RESET = (
@@ -81,7 +82,7 @@ def main(overrides: list[str]) -> None:
     for seed in SEEDS:
         for name, correction in CORRECTIONS.items():
             chosen = [*PRESET, f"seed={seed}", *correction, *overrides]
-            config = configuration.compose(chosen)
+            config = compose(chosen)
             values.setdefault(name, []).append(pooled_auc(config))
             if not correction:
                 flow = Flow(config)

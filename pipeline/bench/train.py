@@ -19,15 +19,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline import config as configuration
 from pipeline.bench.document import machine
-from pipeline.detector import Detector, make_network
-from pipeline.filtering import FeatureSeries, FilterBank, Moments
-from pipeline.stage import write_text, write_whole
-from pipeline.training import Checkpoint, Fitting, Options, make_optimiser
-from pipeline.windows import plan_epoch
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.config.paths import PROJECT
+from pipeline.detectors.lstm.batches import plan_epoch
+from pipeline.detectors.lstm.network import Detector, make_network
+from pipeline.detectors.lstm.training import Checkpoint, Fitting, Options, make_optimiser
+from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
+from pipeline.work.tasks import write_text, write_whole
 
-DOC = configuration.PROJECT / "docs" / "bench-train.md"
+DOC = PROJECT / "docs" / "bench-train.md"
 PRESETS = ("lstm", "paszke2015")
 ROUNDS = {"lstm": 7, "paszke2015": 3}
 SERIES, RAW_ROWS = 6, 187_000  # a subject's training series, of the mean length of the real ones
@@ -104,8 +106,7 @@ def main() -> None:
         "| --- | --- | ---: | ---: | ---: | --- |",
     ]
     for preset in PRESETS:
-        config = configuration.compose([f"experiment={preset}"])
-        plain = configuration.plain
+        config = compose([f"experiment={preset}"])
         options = Options(plain(config.window), plain(config.model), plain(config.train), 0)
         bank = FilterBank(config.dataset.rate, **plain(config.filter))
         n_features, n_events = bank.n_features(len(config.dataset.channels)), 6

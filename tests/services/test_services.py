@@ -19,8 +19,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pipeline.config import PROJECT
-from pipeline.tracking import below
+from pipeline.config.paths import PROJECT
+from pipeline.tracking.runs import below
 from tests.conftest import SMALL, free_port
 
 ON_PATH = shutil.which("initdb")  # Debian has it elsewhere

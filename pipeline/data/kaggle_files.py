@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from pipeline.data.recording import series_name
 from pipeline.errors import DataError
-from pipeline.recording import series_name
 
 _SERIES_FILE = re.compile(r"subj(\d+)_series(\d+)_(data|events)\.csv(\.gz)?")
 _SAMPLE_FILE = re.compile(r"sample_submission\.csv(\.gz)?")

@@ -17,7 +17,7 @@ import mne
 import numpy as np
 from scipy.signal import sosfilt, sosfilt_zi
 
-from pipeline.recording import Description, Recording, series_name
+from pipeline.data.recording import Description, Recording, series_name
 
 # Power is floored at one squared unit of the signal before its logarithm is taken: far below any
 # electrode's noise, and it keeps the first samples, whose power is 0, finite.

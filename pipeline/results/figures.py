@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from pipeline.recording import label_runs
-from pipeline.scoring import Score
+from pipeline.data.recording import label_runs
+from pipeline.results.scoring import Score
 
 if TYPE_CHECKING:
     import mne
@@ -275,7 +275,7 @@ def write_report(
     title : str
         Of the page.
     aucs : DataFrame
-        From `pipeline.scoring.table`.
+        From `pipeline.results.scoring.table`.
     pictures : dict of str to Path
         PNG files by their heading.
     configuration : str

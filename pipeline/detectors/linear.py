@@ -19,12 +19,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.filtering import FeatureSeries
-from pipeline.stage import Report
-from pipeline.taps import Scalers, back, fit_scalers, pack, standardise, unpack
+from pipeline.detectors.taps import Scalers, back, fit_scalers, pack, standardise, unpack
+from pipeline.features.filter_bank import FeatureSeries
+from pipeline.work.tasks import Report
 
 CHUNK = 4096  # rows that are widened by their past at a time
-# Beside `pipeline.taps.READS`, of the group ``method``.
+# Beside `pipeline.detectors.taps.READS`, of the group ``method``.
 READS = ("tap_count", "tap_every", "shrinkage", "penalty_c", "iterations")
 
 
@@ -39,7 +39,7 @@ class LinearDetector:
     bias : ndarray, shape (E,)
         Added.
     count, every : int
-        The taps, see `pipeline.taps.back`.
+        The taps, see `pipeline.detectors.taps.back`.
     scalers : dict of int to (ndarray, ndarray)
         By subject: the features' mean and standard deviation, each (F,).
     """

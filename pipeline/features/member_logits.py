@@ -2,7 +2,7 @@
 
 Each member is fitted several times: without each fold of the training series in turn, which it then
 predicts; on all training series, to predict the validation series; and on all labelled ones, to
-predict the test series. `pipeline.stages.Flow` plans these trainings, and `pipeline.training.Job`
+predict the test series. `pipeline.stages.flow.Flow` plans these trainings, and a `Job`
 refuses any that would predict a series it is fitted on (``docs/recipes.md`` draws it).
 """
 
@@ -16,10 +16,11 @@ import numpy as np
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Config, check, compose
+from pipeline.config.compose import compose
+from pipeline.config.options import Config, check
 from pipeline.errors import ConfigError
-from pipeline.filtering import FeatureSeries, Moments
-from pipeline.stage import Report
+from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.work.tasks import Report
 
 SHARED = ("dataset", "stage", "workers", "device", "data_dir", "output_dir", "tracking")
 
@@ -92,7 +93,7 @@ def combine_series(
 ) -> None:
     """Put the members' logits of one series side by side (the work of one task).
 
-    Writes the same files as `pipeline.filtering.filter_series`.
+    Writes the same files as `pipeline.features.filter_bank.filter_series`.
 
     Parameters
     ----------

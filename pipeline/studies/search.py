@@ -1,11 +1,11 @@
 """`make sweep`: search a recipe's most telling parameters, and write the best as a preset.
 
-``python -m pipeline.sweep [trials=20] [study=NAME] [overrides]`` asks Optuna for values, a trial at
-a time, and runs the pipeline with them. Trials learn from the first of the training series and are
-scored on the last; the held-out series choose nothing, so that their score stays an honest one. The
+``python -m pipeline.studies.search [trials=20] [study=NAME] [overrides]`` asks Optuna for values, a
+trial at a time, and runs the pipeline with them. Trials learn from the first of the training series
+and are scored on the last; the held-out series choose nothing, so that their score stays an honest one. The
 study is a file of its own: killed and given again, or with more trials, it goes on.
 
-``python -m pipeline.sweep best [name=tuned] [study=NAME] [overwrite=true]`` writes the preset.
+``... search best [name=tuned] [study=NAME] [overwrite=true]`` writes the preset.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 from yaml import MarkedYAMLError
 
-from pipeline import config as configuration
-from pipeline.config import Config, Kind, plain
+from pipeline.config.compose import compose, mistake
+from pipeline.config.options import Config, Kind, plain
+from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.multirun import Group, Row, name_job, ranking
-from pipeline.stage import alone, write_text, write_whole
-from pipeline.tracking import flatten
+from pipeline.tracking.runs import flatten
+from pipeline.tracking.sweep_runs import Group, Row, name_job, ranking
+from pipeline.work.tasks import alone, write_text, write_whole
 
 # Greff et al. (2017) found the learning rate to matter most for LSTMs, and the size next. The other
 # three are what this recipe's features ask for: hundreds of them, much alike, so how many get in,
@@ -90,7 +91,7 @@ class Study:
         self.name = name or f"{config.recipe}-{config.dataset.name}"
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise ConfigError(f"study={self.name}: must be a plain name")
-        folder = configuration.path(config.output_dir) / "studies"
+        folder = path(config.output_dir) / "studies"
         self.file = folder / f"{self.name}.db"
         self.lock, self.memory = (folder / f".{self.name}.{end}" for end in ("lock", "json"))
 
@@ -253,9 +254,11 @@ def search(
 
 def run(overrides: list[str]) -> float:
     """Run the pipeline quietly; give the mean AUC."""
-    from pipeline.stages import run as run_stages  # here, so that a mistake is told before torch
+    from pipeline.stages.flow import (
+        run as run_stages,  # here, so that a mistake is told before torch
+    )
 
-    auc = run_stages(configuration.compose(overrides), say=lambda line: None).auc
+    auc = run_stages(compose(overrides), say=lambda line: None).auc
     assert auc is not None
     return float(auc.loc["pooled", "mean"])
 
@@ -312,7 +315,7 @@ def write_preset(found: Study, name: str, overwrite: bool = False) -> Path:
     ConfigError
         If there is no such study, or a preset of this name already.
     """
-    path = configuration.CONF / "experiment" / f"{name}.yaml"
+    path = CONF / "experiment" / f"{name}.yaml"
     if not re.fullmatch(r"\w+", name):
         raise ConfigError(f"name={name}: must be letters, digits and _")
     if path.exists() and not overwrite:
@@ -321,12 +324,10 @@ def write_preset(found: Study, name: str, overwrite: bool = False) -> Path:
     _complete(study)
     best, ended = study.best_trial, counted(study)
     overrides = list(study.user_attrs["overrides"])
-    config = configuration.compose(
-        [*overrides, *(f"{key}={value}" for key, value in best.params.items())]
-    )
+    config = compose([*overrides, *(f"{key}={value}" for key, value in best.params.items())])
     if name == config.recipe:
         raise ConfigError(f"name={name}: is the recipe that was searched around; choose another")
-    base = configuration.compose([f"experiment={config.recipe}"])
+    base = compose([f"experiment={config.recipe}"])
     changed = {group: _changes(plain(getattr(base, group)), plain(getattr(config, group)))
                for group in GROUPS}  # fmt: skip
     # What was searched for is said even where the recipe has the same.
@@ -387,7 +388,7 @@ def main(arguments: list[str]) -> None:
         own, overrides = options(arguments[1:], name="tuned", study="", overwrite="false")
         if own["overwrite"] not in ("true", "false"):
             raise ConfigError(f"overwrite={own['overwrite']}: must be true or false")
-        found = Study(configuration.compose(overrides), overrides, own["study"] or None)
+        found = Study(compose(overrides), overrides, own["study"] or None)
         path = write_preset(found, own["name"], own["overwrite"] == "true")
         print(path.read_text(encoding="utf-8"))
         print(f"{path}\nnow: make train RECIPE={path.stem}")
@@ -395,7 +396,7 @@ def main(arguments: list[str]) -> None:
     own, overrides = options(arguments, trials="20", study="")
     if not own["trials"].isdecimal() or int(own["trials"]) < 1:
         raise ConfigError(f"trials={own['trials']}: must be 1 or more")
-    found = Study(configuration.compose(overrides), overrides, own["study"] or None)
+    found = Study(compose(overrides), overrides, own["study"] or None)
     study = search(found, int(own["trials"]))
     best = study.best_trial
     print(f"\n{table(study)}\n")
@@ -417,7 +418,7 @@ if __name__ == "__main__":
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except (HydraException, OmegaConfBaseException, MarkedYAMLError) as error:
-        print(f"error: {configuration.mistake(error)}", file=sys.stderr)
+        print(f"error: {mistake(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from pipeline.config import PROJECT, Config, plain
+from pipeline.config.options import Config, plain
+from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.stage import alone, write_text, write_whole
+from pipeline.work.tasks import alone, write_text, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the stages have their own
 
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 # What MLflow says of the tables of a new store, of its monitor, of a model's registration.
 CHATTY = (
     "alembic", "mlflow.store.db.utils", "mlflow.system_metrics", "mlflow.pyfunc", "mlflow.models",
@@ -359,7 +360,7 @@ class Tracker:
         Parameters
         ----------
         recipe : Path
-            The folder that `pipeline.serving.export` wrote.
+            The folder that `pipeline.serving.fitted_recipe.export` wrote.
         example : DataFrame, shape (n, C)
             Raw samples, with the channels' names.
         events : tuple of str
@@ -389,7 +390,8 @@ class Tracker:
         info = Model.log(
             artifact_path=None, name="model", flavor=mlflow.pyfunc, run_id=self.parent,
             registered_model_name=self.config.tracking.register,
-            python_model=str(PACKAGE / "served_model.py"), artifacts={"recipe": str(recipe)},
+            python_model=str(PACKAGE / "serving" / "mlflow_model.py"),
+            artifacts={"recipe": str(recipe)},
             code_paths=[str(PACKAGE)], signature=signature,
             input_example=(example, {"subject": subject}), pip_requirements=requirements(),
         )  # fmt: skip

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detector import Detector, hold, sigmoid
+from pipeline.data.recording import Description
+from pipeline.detectors.linear import LinearDetector
+from pipeline.detectors.lstm.network import Detector, hold, sigmoid
+from pipeline.detectors.semi_markov import SemiMarkovDetector
+from pipeline.detectors.tap_networks import WindowedDetector
 from pipeline.errors import DataError
-from pipeline.filtering import FilterBank
-from pipeline.linear import LinearDetector
-from pipeline.recording import Description
-from pipeline.semi_markov import SemiMarkovDetector
-from pipeline.stack import side_by_side
-from pipeline.stage import write_text
-from pipeline.windowed import WindowedDetector
+from pipeline.features.filter_bank import FilterBank
+from pipeline.features.member_logits import side_by_side
+from pipeline.work.tasks import write_text
 
 AnyDetector = Detector | LinearDetector | WindowedDetector | SemiMarkovDetector
 
@@ -44,7 +44,7 @@ class FittedRecipe:
     every : int
         The recording's rows to a row of its features.
     bank : dict or None
-        Arguments of `pipeline.filtering.FilterBank` after the rate; None for a stack.
+        Arguments of `pipeline.features.filter_bank.FilterBank` after the rate; None for a stack.
     members : tuple of FittedRecipe
         A stack's first level, whose logits are its features.
     detectors : dict of int to detector

@@ -17,7 +17,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pipeline.detector import (
+from pipeline.data.recording import series_name
+from pipeline.detectors.lstm.batches import Batches, Plan, plan_epoch
+from pipeline.detectors.lstm.network import (
     AnyNetwork,
     Detector,
     Dropout,
@@ -28,11 +30,9 @@ from pipeline.detector import (
     predict,
 )
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.filtering import FeatureSeries, Moments
-from pipeline.recording import series_name
-from pipeline.scoring import score
-from pipeline.stage import Report
-from pipeline.windows import Batches, Plan, plan_epoch
+from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.results.scoring import score
+from pipeline.work.tasks import Report
 
 Key = tuple[int, int]
 

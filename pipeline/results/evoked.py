@@ -10,8 +10,8 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from pipeline.recording import Description, Recording, label_runs, series_name
-from pipeline.stage import Report
+from pipeline.data.recording import Description, Recording, label_runs, series_name
+from pipeline.work.tasks import Report
 
 AROUND = (-1.0, 1.0)  # s around an event's centre
 LOWPASS_HZ = 20.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.detector import Detector, State, sigmoid
-from pipeline.filtering import BankState, FilterBank
+from pipeline.detectors.lstm.network import Detector, State, sigmoid
+from pipeline.features.filter_bank import BankState, FilterBank
 
 
 @dataclass

@@ -24,11 +24,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import config as configuration
-from pipeline.config import Config, Stage
+from pipeline.config.compose import compose
+from pipeline.config.options import Config, Stage
+from pipeline.config.paths import path
 from pipeline.errors import PipelineError
-from pipeline.stage import PARALLEL, cores, digest
-from pipeline.tracking import GROUP, JOB, Tracker, below, code_version
+from pipeline.tracking.runs import GROUP, JOB, Tracker, below, code_version
+from pipeline.work.tasks import PARALLEL, cores, digest
 
 # Before training nothing is recorded, so there is nothing to group.
 RECORDED = (Stage.train, Stage.evaluate, Stage.submit)
@@ -142,7 +143,7 @@ class Sweep:
             return
         data = config.dataset.name
         key = digest(sorted(overrides))
-        memory = configuration.path(config.output_dir) / data / f".sweep-{key}.json"
+        memory = path(config.output_dir) / data / f".sweep-{key}.json"
         params = {"overrides": " ".join(overrides), "jobs": str(len(self.jobs))}
         self.group = Group(config, f"sweep-{data}-{key[:6]}", "sweep", params, memory)
         self.group.open()
@@ -151,7 +152,7 @@ class Sweep:
         """Compose the first job that composes; what is wrong with another, it tells itself."""
         for job in self.jobs:
             try:
-                return configuration.compose(job)
+                return compose(job)
             except (PipelineError, HydraException, OmegaConfBaseException):
                 continue
         return None

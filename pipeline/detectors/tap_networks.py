@@ -23,18 +23,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.detector import Dropout
+from pipeline.detectors.lstm.network import Dropout
+from pipeline.detectors.lstm.training import choose_device
+from pipeline.detectors.taps import Scalers, back, fit_scalers, pack, standardise, unpack
 from pipeline.errors import PipelineError
-from pipeline.filtering import FeatureSeries
-from pipeline.stage import Report
-from pipeline.taps import Scalers, back, fit_scalers, pack, standardise, unpack
-from pipeline.training import choose_device
+from pipeline.features.filter_bank import FeatureSeries
+from pipeline.work.tasks import Report
 
 # Rows predicted at a time: always the same number, because the last bits of a matrix product
 # depend on its size.
 CHUNK = 512
 TOLD = 20  # lines of the history, and reports of the loss
-# Beside `pipeline.taps.READS`, of the group ``method``.
+# Beside `pipeline.detectors.taps.READS`, of the group ``method``.
 READS = (
     "tap_count", "tap_every", "units", "filters", "input_dropout", "dropout", "batch", "updates",
     "learning_rate", "momentum",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.lstm import LSTM
+from pipeline.detectors.lstm.cell import LSTM
 
 State = tuple[torch.Tensor, ...]  # h and c, then the convolution's past; lanes along axis 1
 Scalers = dict[int, tuple[torch.Tensor, torch.Tensor]]  # by subject: mean and matrix
@@ -98,7 +98,7 @@ class Network(nn.Module):
     input_dropout : float
         Of the features.
     cell : str
-        Which LSTM cell, see `pipeline.lstm.LSTM`.
+        Which LSTM cell, see `pipeline.detectors.lstm.cell.LSTM`.
     forget_bias, init_range : float, optional
         See there; ``init_range`` holds for every parameter of the network.
     """

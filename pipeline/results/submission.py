@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from pipeline.data.kaggle_files import RawFile, read_table
 from pipeline.errors import DataError
-from pipeline.ingest import RawFile, read_table
-from pipeline.stage import write_whole
+from pipeline.work.tasks import write_whole
 
 
 def row_ids(name: str, rows: int) -> pa.Array:

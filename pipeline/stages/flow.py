@@ -16,37 +16,30 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from pipeline import (
-    config as config_module,
-)
-from pipeline import (
-    detector,
-    evoked,
-    filtering,
-    ingest,
-    linear,
-    lstm,
-    recording,
-    report,
-    scoring,
-    semi_markov,
-    serving,
-    simulate,
-    stack,
-    submission,
-    taps,
-    training,
-    uncertainty,
-    windowed,
-    windows,
-)
-from pipeline.config import Config, Kind, Scaler, Scope, Source, Stage, plain
+from pipeline.config.options import Config, Kind, Scaler, Scope, Source, Stage, plain
+from pipeline.config.paths import path
+from pipeline.data import kaggle_files as ingest
+from pipeline.data import recording
+from pipeline.data import simulator as simulate
+from pipeline.data.kaggle_files import RawSeries
+from pipeline.data.recording import Description, Recording, series_name
+from pipeline.detectors import linear, semi_markov, taps
+from pipeline.detectors import tap_networks as windowed
+from pipeline.detectors.lstm import batches as windows
+from pipeline.detectors.lstm import cell as lstm
+from pipeline.detectors.lstm import network as detector
+from pipeline.detectors.lstm import training
+from pipeline.detectors.lstm.training import Job, Options
 from pipeline.errors import ConfigError
-from pipeline.ingest import RawSeries
-from pipeline.recording import Description, Recording, series_name
-from pipeline.scoring import Score
-from pipeline.serving import DETECTORS, AnyDetector
-from pipeline.stage import (
+from pipeline.features import filter_bank as filtering
+from pipeline.features import member_logits as stack
+from pipeline.results import evoked, scoring, submission, uncertainty
+from pipeline.results import figures as report
+from pipeline.results.scoring import Score
+from pipeline.serving import fitted_recipe as serving
+from pipeline.serving.fitted_recipe import DETECTORS, AnyDetector
+from pipeline.tracking.runs import Tracker
+from pipeline.work.tasks import (
     Folder,
     Report,
     Summary,
@@ -59,9 +52,7 @@ from pipeline.stage import (
     write_text,
     write_whole,
 )
-from pipeline.stage import run as run_tasks
-from pipeline.tracking import Tracker
-from pipeline.training import Job, Options
+from pipeline.work.tasks import run as run_tasks
 
 Key = tuple[int, int]
 Say = Callable[[str], None]
@@ -118,7 +109,7 @@ class Flow:
         self.about = Description(
             tuple(data.channels), tuple(data.events), data.rate, data.unit_volts, data.montage
         )
-        self.derived = config_module.path(config.data_dir) / "derived" / data.name
+        self.derived = path(config.data_dir) / "derived" / data.name
         self.labelled = [*data.train_series, *data.valid_series]
         self.unlabelled = list(data.test_series)
         self.cores = cores()
@@ -156,7 +147,7 @@ class Flow:
             return self.simulate_folder.path
         if not self.config.dataset.raw:
             raise ConfigError("dataset.raw=null: name the folder that holds Kaggle's files")
-        return config_module.path(self.config.dataset.raw)
+        return path(self.config.dataset.raw)
 
     @cached_property
     def ingest_folder(self) -> Folder:
@@ -185,7 +176,7 @@ class Flow:
 
     @property
     def by_windows(self) -> bool:
-        """Whether it is the LSTM, which learns from windows; `pipeline.taps` fits the others."""
+        """Whether it is the LSTM, which learns from windows; `taps` fits the others."""
         return self.config.method.kind is Kind.lstm
 
     @property
@@ -218,7 +209,7 @@ class Flow:
         return Folder(self.derived, "folds", job.folds, "", self.train_folder.key)
 
     def export(self, found: list[RawSeries], folder: Path) -> None:
-        """Copy what predicts the test series into a folder: `pipeline.serving` reads it."""
+        """Copy what predicts the test series into a folder, for `FittedRecipe`."""
         jobs = self.last_jobs(found)
         models = {self.model_file(job): sorted({s for s, _ in job.fit}) for job in jobs}
         bank = None if self.members else plain(self.config.filter)
@@ -256,7 +247,7 @@ class Flow:
         """Tables, pictures and the submission: what people look at."""
         options = [self.config.recipe, self.subjects]
         code = code_digest([report, evoked, scoring, submission, detector, uncertainty])
-        parent = config_module.path(self.config.output_dir) / self.config.dataset.name
+        parent = path(self.config.output_dir) / self.config.dataset.name
         return Folder(parent, self.config.recipe, options, code, self.train_folder.key)
 
     @property

@@ -1,9 +1,8 @@
 """Detectors that predict a row from that row and some earlier ones of its series: their fitting.
 
-The linear ones are in `pipeline.linear`, the networks over a window in `pipeline.windowed`; both
-look back through `back`. `pipeline.semi_markov` goes through a series from its start. All
-standardise each subject for itself, and are fitted and applied by `fit_job`, which writes what
-`pipeline.training.train_job` writes for the LSTM.
+The linear ones are in `linear`, the networks over a window in `tap_networks`; both look back
+through `back`. `semi_markov` goes through a series from its start. All standardise each subject for
+itself, and are fitted and applied by `fit_job`, which writes what `train_job` writes for the LSTM.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from pipeline.filtering import FeatureSeries, Moments
-from pipeline.recording import series_name
-from pipeline.scoring import score
-from pipeline.stage import Report
-from pipeline.training import Job, held_out_line
+from pipeline.data.recording import series_name
+from pipeline.detectors.lstm.training import Job, held_out_line
+from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.results.scoring import score
+from pipeline.work.tasks import Report
 
 # A subject's mean and standard deviation of each feature, each of shape (F,).
 Scalers = dict[int, tuple[np.ndarray, np.ndarray]]
@@ -107,7 +106,7 @@ def fit_job(
     job : Job
         On what.
     fit : callable
-        `pipeline.linear.fit`, `pipeline.windowed.fit` or `pipeline.semi_markov.fit`.
+        `fit` of `linear`, of `tap_networks` or of `semi_markov`.
     method : dict
         What `fit` reads of the group ``method``, and ``seed`` and ``device``.
     threads : int

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel
 
 from pipeline.errors import DataError
-from pipeline.serving import FittedRecipe
+from pipeline.serving.fitted_recipe import FittedRecipe
 
 
 class ServedRecipe(PythonModel):

@@ -25,10 +25,10 @@ import torch
 from scipy.linalg import solve
 from sklearn.cluster import KMeans
 
+from pipeline.detectors.taps import fit_scalers, standardise
 from pipeline.errors import DataError
-from pipeline.filtering import FeatureSeries
-from pipeline.stage import Report
-from pipeline.taps import fit_scalers, standardise
+from pipeline.features.filter_bank import FeatureSeries
+from pipeline.work.tasks import Report
 
 # Rows far from all others weigh less, as if the noise had Student's t with so many degrees of
 # freedom: a burst of artefacts is no evidence for anything.
@@ -43,7 +43,7 @@ CERTAIN = 1e-6
 MOST_EVIDENCE = 30.0
 # The chance, each row, that all was wrong, the pace too, and it is the pause after a trial.
 LOST = 1e-9
-# Beside `pipeline.taps.READS`, of the group ``method``.
+# Beside `pipeline.detectors.taps.READS`, of the group ``method``.
 READS = (
     "tap_count", "observed", "rows_after", "rows_before", "response_ridge", "response_smooth",
     "response_shrinkage", "rank", "trust", "paces", "duration_smooth",

@@ -1,4 +1,4 @@
-"""``python -m pipeline.download FOLDER``: fetch the competition's files with the kaggle package."""
+"""``python -m pipeline.data.download FOLDER``: fetch the competition's files."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The typed options, and how they are composed."""

@@ -1,0 +1,1 @@
+"""Recordings, and the files that they come from."""

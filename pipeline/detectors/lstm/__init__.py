@@ -1,0 +1,1 @@
+"""The LSTM, from its equations to its training."""

@@ -1,0 +1,1 @@
+"""Fitted recipes on their own: samples in, probabilities out."""

@@ -1,0 +1,1 @@
+"""The stages of a command, in their order."""

@@ -1,0 +1,1 @@
+"""Tasks: caching, atomic writes, parallel execution."""

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from pipeline.config.options import Config, check
+from pipeline.config.methods import methods
+from pipeline.config.options import Config, check, is_read, refuse_unread
 from pipeline.config.paths import CONF, path
+from pipeline.errors import ConfigError
 
 # For Hydra's own files; here, because a sweep's workers import this before they compose.
 OmegaConf.register_new_resolver("project", lambda text: str(path(text)), replace=True)
 
+# What a stack's members have in common with it.
+SHARED = (
+    "dataset", "stage", "threads", "workers", "device", "data_dir", "output_dir", "tracking",
+)  # fmt: skip
+
 
 def register() -> None:
-    """Make the schema known to Hydra under the name that ``conf/config.yaml`` starts from."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Make the classes known to Hydra under the names that the files of ``conf/`` start from.
+
+    ``schema`` is the whole configuration, ``method/<kind>_options`` the options of one method.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for kind, options in methods().items():
+        store.store(group="method", name=f"{kind}_options", node=options)
 
 
 def compose(overrides: list[str]) -> Config:
@@ -46,7 +64,7 @@ def compose(overrides: list[str]) -> Config:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return checked(hydra_compose("config", overrides))
+            return checked(hydra_compose("config", overrides), overrides)
     finally:
         GlobalHydra.instance().hydra = running
 
@@ -71,12 +89,68 @@ def mistake(error: BaseException) -> str:
     lines = [line for line in lines if not line.startswith("To append to your config")]
     head = next((i for i, line in enumerate(lines) if line.endswith(":")), len(lines))
     told = "; ".join(lines[: head + 1])
-    return told + (f" {', '.join(rest)}" if (rest := lines[head + 1 :]) else "")
+    told += f" {', '.join(rest)}" if (rest := lines[head + 1 :]) else ""
+    if isinstance(error, OverrideParseException) and "stack." in error.override:
+        told += "; quote what holds a blank or an =: \"stack.members=[lstm,'fbl_lda filter=fbl']\""
+    return told
 
 
-def checked(composed: DictConfig) -> Config:
-    """Turn what Hydra composed into the dataclasses, and check it."""
+def checked(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
+    """Turn what Hydra composed into the dataclasses, and check it.
+
+    Parameters
+    ----------
+    composed : DictConfig
+        By Hydra.
+    overrides : sequence of str
+        What was set beside the files of ``conf/``: keys that the method does not read are refused.
+
+    Raises
+    ------
+    ConfigError
+        For a value that cannot be, a contradiction, or a key that is not read.
+    """
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     check(config)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    refuse_unread(config, [each.get_key_element().lstrip("+~") for each in parsed])
     return config
+
+
+def compose_members(config: Config) -> list[Config]:
+    """Compose the recipes of a stack's first level, on the same data and splits.
+
+    Parameters
+    ----------
+    config : Config
+        Of the second level. Its seed is added to the members' own.
+
+    Raises
+    ------
+    ConfigError
+        For a member that is no recipe, contradicts itself, or sets what all members share.
+    """
+    members = []
+    for text in config.stack.members:
+        recipe, *overrides = text.split()
+        try:
+            for override in overrides:
+                group = override.lstrip("+~").partition("=")[0].partition(".")[0]
+                if group in SHARED:
+                    raise ConfigError(f"{override}: all members share {group} with the stack")
+            wanted = [f"experiment={recipe}", *overrides]
+            alone = compose(wanted)
+            if alone.stack.members:
+                raise ConfigError("it is a stack itself; name its members")
+            parsed = OverridesParser.create().parse_overrides(list(config.stack.overrides))
+            read = [each.input_line for each in parsed if is_read(alone, each.get_key_element())]
+            member = compose([*wanted, *(line for line in read if line)])
+            shared = {key: getattr(config, key) for key in SHARED}
+            member = replace(member, **shared, seed=config.seed + member.seed)
+            check(member)
+        except (ConfigError, HydraException, OmegaConfBaseException) as error:
+            reason = mistake(error) if not isinstance(error, ConfigError) else str(error)
+            raise ConfigError(f"stack.members: {text!r}: {reason}") from error
+        members.append(member)
+    return members

@@ -1,0 +1,84 @@
+"""What the recordings are: the options of the group ``dataset``, with their check."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from pipeline.config.methods import Demand, demand_of
+
+Source = Enum("Source", ["kaggle", "simulated"])
+
+
+@dataclass
+class Simulation:
+    """What the simulator draws; read only where ``dataset.source`` is ``simulated``."""
+
+    subjects: int = 2
+    series: int = 10
+    trials: int = 30
+    seed: int = 0
+
+
+@dataclass
+class Dataset:
+    """What the recordings are: the only place that knows channels, events, rate and splits."""
+
+    name: str = MISSING
+    source: Source = MISSING
+    raw: str | None = None
+    channels: list[str] = MISSING
+    events: list[str] = MISSING
+    rate: float = MISSING
+    unit_volts: float = MISSING
+    montage: str = MISSING
+    subjects: list[int] = field(default_factory=list)
+    train_series: list[int] = MISSING
+    valid_series: list[int] = MISSING
+    test_series: list[int] = MISSING
+    simulation: Simulation = field(default_factory=Simulation)
+
+    @property
+    def labelled(self) -> list[int]:
+        """The series that need labels: those to train and to validate on."""
+        return [*self.train_series, *self.valid_series]
+
+    def check(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises
+        ------
+        ConfigError
+            Naming the key, its value and what it must be.
+        """
+        demand = demand_of("dataset", self)
+        # It names a folder below data_dir and output_dir, and must not lead out of them.
+        demand(re.fullmatch(r"[\w-][\w .+-]*", self.name) is not None, "name",
+               "must be a plain folder name: letters, digits, and - + . or blanks within")  # fmt: skip
+        demand(self.rate > 0, "rate", "must be above 0 Hz")
+        demand(self.unit_volts > 0, "unit_volts", "must be above 0 V")
+        for key in ("channels", "events", "train_series", "valid_series", "test_series"):
+            values = list(getattr(self, key))
+            demand(len(values) > 0, key, "must not be empty")
+            demand(len(set(values)) == len(values), key, "names one thing twice")
+        seen = set(self.train_series)
+        for key in ("valid_series", "test_series"):
+            both = seen & set(getattr(self, key))
+            demand(not both, key, f"series {sorted(both)} also stand in an earlier split")
+            seen |= set(getattr(self, key))
+        if self.source is Source.simulated:
+            self._check_simulation(demand, max(seen))
+
+    def _check_simulation(self, demand: Demand, last_series: int) -> None:
+        sim = self.simulation
+        within = demand_of("dataset.simulation", sim)
+        within(1 <= sim.subjects <= 12, "subjects", "must be 1 to 12")
+        within(1 <= sim.series <= 10, "series", "must be 1 to 10")
+        within(sim.seed >= 0, "seed", "must be 0 or more")
+        within(sim.trials >= 0, "trials", "must be 0 (as recorded) or more")
+        within(sim.series >= last_series, "series", f"the splits need series up to {last_series}")
+        beyond = [s for s in self.subjects if s > sim.subjects]
+        demand(not beyond, "subjects", "beyond dataset.simulation.subjects")

@@ -1,0 +1,97 @@
+"""The one interface of everything that learns: features in, one logit per event out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from pipeline.features.filter_bank import FeatureSeries, Moments
+
+Report = Callable[[float, dict[str, Any]], None]
+"""How a fit tells its progress: the share of its work since last time, and any news."""
+
+Line = dict[str, Any]
+"""A line of a fit's history: ``epoch``, ``step``, ``loss``, ``learning_rate``, ..."""
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What a detector is fitted on, and under which circumstances.
+
+    Parameters
+    ----------
+    name : str
+        Of the fit, e.g. ``subj3_validate``. It seeds the random numbers together with `seed`.
+    fitted : list of FeatureSeries
+        Learned from; all have labels.
+    held_out : list of FeatureSeries
+        Series whose labels may choose among the states of one fit (an epoch), and give the score;
+        empty for a final fit.
+    shared : list of Moments
+        Of the series that one scaler for all subjects is fitted on; empty for a scaler per subject,
+        fitted on its own series.
+    events : tuple of str
+        The labels' columns.
+    seed : int
+        Of the recipe.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ...; for detectors that use a GPU.
+    epochs : float or None
+        How long to train, where an earlier fit has chosen it.
+    scratch : Path
+        A folder for checkpoints. A fit that is killed and started again finds it as it was.
+    report : callable
+        Told the progress.
+    """
+
+    name: str
+    fitted: list[FeatureSeries]
+    held_out: list[FeatureSeries]
+    shared: list[Moments]
+    events: tuple[str, ...]
+    seed: int
+    device: str
+    epochs: float | None
+    scratch: Path
+    report: Report
+
+
+class Detector(Protocol):
+    """A fitted detector. It predicts each row from that row and earlier ones of its series."""
+
+    @classmethod
+    def fit(cls, data: FitData, options: Any) -> tuple[Self, list[Line]]:
+        """Learn from series.
+
+        Parameters
+        ----------
+        data : FitData
+            On what.
+        options : dataclass
+            The method's own, from `pipeline.config`.
+
+        Returns
+        -------
+        detector
+        list of dict
+            The history; one line is marked ``best``: that of the state that was kept.
+
+        Raises
+        ------
+        PipelineError
+            Where nothing can be learned, saying which option or series to change.
+        """
+
+    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+        """Predict one series from its features, shape (T', F): logits, float32, shape (T', E)."""
+
+    def save(self, path: Path) -> None:
+        """Write tensors and plain values only, so that loading runs no code."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote, onto the CPU."""

@@ -164,7 +164,7 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
         manifest = flow.feature_folder.path / f"subj1_series{series}.json"
         np.save(path, np.load(path) * 7 + 100)
         known = json.loads(manifest.read_text())
-        from pipeline.work.tasks import content
+        from pipeline.work.files import content
 
         stat = path.stat()
         known["outputs"][path.name] = [stat.st_size, stat.st_mtime_ns, content(path)]

@@ -15,7 +15,7 @@ from pipeline.config.paths import PROJECT
 from pipeline.tracking import sweep_runs as multirun
 from pipeline.tracking.runs import GROUP, JOB, Tracker, below
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
-from pipeline.work.tasks import cores
+from pipeline.work.machine import cores
 from tests.conftest import SMALL_RECIPE
 
 

@@ -14,17 +14,10 @@ import pytest
 
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.work.tasks import (
-    PARALLEL,
-    Folder,
-    Task,
-    alone,
-    contents,
-    cores,
-    run,
-    threads_each,
-    write_whole,
-)
+from pipeline.work.files import alone, contents, write_whole
+from pipeline.work.machine import PARALLEL, cores, threads_each
+from pipeline.work.runner import run
+from pipeline.work.tasks import Folder, Task
 
 CALLS: list[str] = []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.work.tasks import write_text, write_whole
+from pipeline.work.files import write_text, write_whole
 
 SEEDS_HEAD = "| what | AUC, mean of seeds | each | against the preset |"  # of `seeds_row`
 SEEDS_RULE = "|---|--:|---|--:|"

@@ -32,7 +32,7 @@ from pipeline.detectors.lstm.training import Job
 from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
 from pipeline.stages.flow import Flow, run
-from pipeline.work.tasks import write_whole
+from pipeline.work.files import write_whole
 
 Labels = NDArray[np.uint8]
 SHIFT_SECONDS = 5.0

@@ -29,7 +29,7 @@ from pipeline.results import scoring
 from pipeline.results.figures import cost_picture
 from pipeline.stages.flow import Flow, run
 from pipeline.tracking.runs import Tracker
-from pipeline.work.tasks import write_whole
+from pipeline.work.files import write_whole
 
 DOC = PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")

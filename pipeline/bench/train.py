@@ -27,7 +27,7 @@ from pipeline.detectors.lstm.batches import plan_epoch
 from pipeline.detectors.lstm.network import Detector, make_network
 from pipeline.detectors.lstm.training import Checkpoint, Fitting, Options, make_optimiser
 from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
-from pipeline.work.tasks import write_text, write_whole
+from pipeline.work.files import write_text, write_whole
 
 DOC = PROJECT / "docs" / "bench-train.md"
 PRESETS = ("lstm", "paszke2015")

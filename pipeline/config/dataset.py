@@ -57,7 +57,7 @@ class Dataset:
         demand = demand_of("dataset", self)
         # It names a folder below data_dir and output_dir, and must not lead out of them.
         demand(re.fullmatch(r"[\w-][\w .+-]*", self.name) is not None, "name",
-               "must be a plain folder name: letters, digits, and - + . or blanks within")  # fmt: skip
+               "must be a plain folder name: letters, digits, and - + . within")  # fmt: skip
         demand(self.rate > 0, "rate", "must be above 0 Hz")
         demand(self.unit_volts > 0, "unit_volts", "must be above 0 V")
         for key in ("channels", "events", "train_series", "valid_series", "test_series"):

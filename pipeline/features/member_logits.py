@@ -1,63 +1,14 @@
-"""The second level's features: other recipes' logits, none from a model that saw the series.
+"""The second level's features: other recipes' logits side by side.
 
-Each member is fitted several times: without each fold of the training series in turn, which it then
-predicts; on all training series, to predict the validation series; and on all labelled ones, to
-predict the test series. `pipeline.stages.flow.Flow` plans these trainings, and a `Job`
-refuses any that would predict a series it is fitted on (``docs/recipes.md`` draws it).
+No logit comes from a model that saw the series: each member is fitted several times, without each
+fold of the training series in turn, which it then predicts; on all training series, to predict the
+validation series; and on all labelled ones, to predict the test series (``docs/recipes.md`` draws
+it). `pipeline.stages.members` plans these fits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from pipeline.config.compose import compose
-from pipeline.config.options import Config, check
-from pipeline.errors import ConfigError
-from pipeline.features.filter_bank import FeatureSeries, Moments
-from pipeline.work.tasks import Report
-
-SHARED = ("dataset", "stage", "workers", "device", "data_dir", "output_dir", "tracking")
-
-
-def member_configs(config: Config) -> list[Config]:
-    """Compose the first level's recipes, on the same data and splits.
-
-    Parameters
-    ----------
-    config : Config
-        Of the second level. Its seed is added to the members' own.
-
-    Raises
-    ------
-    ConfigError
-        For a member that is no recipe, or contradicts itself.
-    """
-    members = []
-    for text in config.stack.members:
-        recipe, *overrides = text.split()
-        try:
-            member = compose([f"experiment={recipe}", *overrides, *config.stack.overrides])
-            if member.stack.members:
-                raise ConfigError("it is a stack itself; name its members")
-            shared = {key: getattr(config, key) for key in SHARED}
-            member = replace(member, **shared, seed=config.seed + member.seed)
-            check(member)
-        except (ConfigError, HydraException, OmegaConfBaseException) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"stack.members: {text!r}: {reason}") from error
-        members.append(member)
-    return members
-
-
-def folds(series: Sequence[int], count: int) -> list[list[int]]:
-    """Split series into so many folds of neighbours, as even as can be."""
-    return [[int(s) for s in fold] for fold in np.array_split(sorted(series), count)]
 
 
 def side_by_side(parts: list[tuple[np.ndarray, int]], rows: int, every: int) -> np.ndarray:
@@ -79,40 +30,3 @@ def side_by_side(parts: list[tuple[np.ndarray, int]], rows: int, every: int) -> 
     """
     at = np.arange(0, rows, every)
     return np.concatenate([logits[at // step] for logits, step in parts], axis=1).astype(np.float32)
-
-
-def combine_series(
-    scratch: Path,
-    report: Report,
-    subject: int,
-    series: int,
-    logits: list[tuple[Path, int]],
-    every: int,
-    signal: Path,
-    events: Path | None,
-) -> None:
-    """Put the members' logits of one series side by side (the work of one task).
-
-    Writes the same files as `pipeline.features.filter_bank.filter_series`.
-
-    Parameters
-    ----------
-    scratch : Path
-        Where to write.
-    report : callable
-        Not used: the task is short.
-    subject, series : int
-        Which one.
-    logits : list of (Path, int)
-        A member's logits, (T', E), and how many recorded rows lie between two of them.
-    every : int
-        Recorded rows to a row of the result.
-    signal : Path
-        The recording, for its length.
-    events : Path or None
-        Its labels, (T, E).
-    """
-    parts = [(np.load(path, mmap_mode="r"), step) for path, step in logits]
-    features = side_by_side(parts, len(np.load(signal, mmap_mode="r")), every)
-    labels = None if events is None else np.ascontiguousarray(np.load(events)[::every])
-    FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)

@@ -11,7 +11,7 @@ from pyarrow import csv
 
 from pipeline.data.kaggle_files import RawFile, read_table
 from pipeline.errors import DataError
-from pipeline.work.tasks import write_whole
+from pipeline.work.files import write_whole
 
 
 def row_ids(name: str, rows: int) -> pa.Array:

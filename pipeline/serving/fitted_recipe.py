@@ -22,7 +22,7 @@ from pipeline.detectors.tap_networks import WindowedDetector
 from pipeline.errors import DataError
 from pipeline.features.filter_bank import FilterBank
 from pipeline.features.member_logits import side_by_side
-from pipeline.work.tasks import write_text
+from pipeline.work.files import write_text
 
 AnyDetector = Detector | LinearDetector | WindowedDetector | SemiMarkovDetector
 

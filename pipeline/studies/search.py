@@ -37,7 +37,7 @@ from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking.runs import flatten
 from pipeline.tracking.sweep_runs import Group, Row, name_job, ranking
-from pipeline.work.tasks import alone, write_text, write_whole
+from pipeline.work.files import alone, write_text, write_whole
 
 # Greff et al. (2017) found the learning rate to matter most for LSTMs, and the size next. The other
 # three are what this recipe's features ask for: hundreds of them, much alike, so how many get in,

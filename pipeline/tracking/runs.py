@@ -19,7 +19,7 @@ import psutil
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.work.tasks import alone, write_text, write_whole
+from pipeline.work.files import alone, write_text, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,7 +29,8 @@ from pipeline.config.options import Config, Stage
 from pipeline.config.paths import path
 from pipeline.errors import PipelineError
 from pipeline.tracking.runs import GROUP, JOB, Tracker, below, code_version
-from pipeline.work.tasks import PARALLEL, cores, digest
+from pipeline.work.keys import digest
+from pipeline.work.machine import PARALLEL, cores
 
 # Before training nothing is recorded, so there is nothing to group.
 RECORDED = (Stage.train, Stage.evaluate, Stage.submit)

@@ -1,0 +1,72 @@
+"""What is checked before any work, and needs libraries that the options' own checks do without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mne
+import numpy as np
+
+from pipeline.errors import ConfigError
+from pipeline.features.filter_bank import FilterBank
+
+if TYPE_CHECKING:
+    from pipeline.stages.context import Context
+
+
+def check_before_work(context: Context) -> None:
+    """Refuse filters that cannot be built and a montage that MNE does not know.
+
+    Parameters
+    ----------
+    context : Context
+        Of the command; a stack's members are checked, too.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key and what to do.
+    """
+    check_montage(context.about.montage)
+    for each in [context, *context.members]:
+        if not each.members:
+            check_bank(each)
+    if context.entry.gpu:
+        _ = context.device_type  # refused where there is no such device
+
+
+def check_montage(name: str) -> None:
+    """Refuse a montage that MNE does not know.
+
+    Raises
+    ------
+    ConfigError
+        Naming those that it knows.
+    """
+    known = mne.channels.get_builtin_montages()
+    if name not in known:
+        raise ConfigError(
+            f"dataset.montage={name}: MNE knows no such montage; choose from {', '.join(known)}"
+        )
+
+
+def check_bank(context: Context) -> None:
+    """Refuse a filter bank that cannot be built, or whose output does not stay finite.
+
+    Raises
+    ------
+    ConfigError
+        Naming the group and the reason.
+    """
+    how = "change the group filter (lower order, or cut-offs further from 0 and half of the rate)"
+    try:
+        bank = FilterBank(context.about.rate, **context.bank)
+        with np.errstate(all="ignore"):
+            step = np.ones((4 * bank.every, len(context.about.channels)))
+            step[1:] *= np.linspace(1, 100, len(step) - 1)[:, None]
+            features, _ = bank.transform(step)
+    except (ValueError, FloatingPointError, np.linalg.LinAlgError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"filter: cannot be built ({reason}); {how}") from error
+    if not np.isfinite(features).all():
+        raise ConfigError(f"filter: is not stable in double precision; {how}")

@@ -1,0 +1,177 @@
+"""What all stages of a command share: its configuration, data set, and folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pipeline.config.compose import compose_members
+from pipeline.config.dataset import Source
+from pipeline.config.options import Config, plain
+from pipeline.config.paths import path
+from pipeline.data.recording import Description
+from pipeline.detectors.registry import METHODS
+from pipeline.errors import ConfigError
+from pipeline.stages import evaluate, features, ingest, members, report, simulate, submit, train
+from pipeline.tracking.runs import Tracker
+from pipeline.work.machine import cores
+from pipeline.work.runner import Listen, Summary
+from pipeline.work.runner import run as run_tasks
+from pipeline.work.tasks import Folder, Task
+
+Say = Callable[[str], None]
+
+
+class Context:
+    """The circumstances of one configuration; a stack has one more for each member.
+
+    Parameters
+    ----------
+    config : Config
+        Composed and checked.
+    say : callable
+        Prints a line.
+    """
+
+    def __init__(self, config: Config, say: Say = print) -> None:
+        self.config, self.say = config, say
+        data = config.dataset
+        self.about = Description(
+            tuple(data.channels), tuple(data.events), data.rate, data.unit_volts, data.montage
+        )
+        self.labelled, self.unlabelled = data.labelled, list(data.test_series)
+        self.workers = config.workers or cores()
+        self.entry = METHODS[config.method.kind]
+        self.members = [Context(member, say) for member in compose_members(config)]
+        self.every = config.stack.every if self.members else config.filter.every
+        self.tracker = Tracker(config, self.name, self.results_folder.path / ".mlflow_runs.json")
+        self.label = ""  # before the names of what is recorded
+        for text, member in zip(config.stack.members, self.members, strict=True):
+            member.tracker, member.label = self.tracker, re.sub(r"[^\w .]+", "-", text) + " "
+
+    # ---- what the options mean ----------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The recipe with a short id of all that it depends on; says if it is simulated."""
+        return f"{self.config.recipe}-{self.config.dataset.name}-{self.results_folder.key[:6]}"
+
+    @property
+    def settings(self) -> str:
+        """The whole configuration, as people read it."""
+        return OmegaConf.to_yaml(OmegaConf.structured(self.config))
+
+    @property
+    def subjects(self) -> list[int]:
+        """The subjects that are named; none named are all that are there."""
+        data = self.config.dataset
+        if data.source is Source.simulated and not data.subjects:
+            return list(range(1, data.simulation.subjects + 1))
+        return sorted(data.subjects)
+
+    @property
+    def bank(self) -> dict[str, Any]:
+        """The arguments of `FilterBank` after the rate."""
+        return plain(self.config.filter)
+
+    @property
+    def plain_options(self) -> dict[str, Any]:
+        """What the detector reads and its result depends on."""
+        read = plain(self.config.detector_options)
+        # How often a checkpoint is written changes nothing that is learned.
+        read.get("train", {}).pop("checkpoint_seconds", None)
+        return read
+
+    @cached_property
+    def device_type(self) -> str:
+        """Where a detector that uses a GPU is fitted: cpu or cuda."""
+        from pipeline.detectors.device import choose_device  # imports torch
+
+        return str(choose_device(self.config.device).type)
+
+    def file(self, kind: str, suffix: str) -> str:
+        """Name a result, with the data set's name in it, so that no simulated one is mistaken."""
+        return f"{kind}_{self.config.dataset.name}.{suffix}"
+
+    # ---- folders: one per stage and configuration ---------------------------------------------
+
+    @cached_property
+    def derived(self) -> Path:
+        """The data set's folder of what can be made again."""
+        return path(self.config.data_dir) / "derived" / self.config.dataset.name
+
+    @cached_property
+    def raw(self) -> Path:
+        """Where the raw files lie; never written to, except by the simulator."""
+        if self.config.dataset.source is Source.simulated:
+            return self.simulate_folder.path
+        if not self.config.dataset.raw:
+            raise ConfigError("dataset.raw=null: name the folder that holds the raw files")
+        return path(self.config.dataset.raw)
+
+    @cached_property
+    def simulate_folder(self) -> Folder:
+        """Simulated raw files."""
+        read = simulate.options(self.config.dataset)
+        return Folder(self.derived, "simulate", read, (simulate.__name__,))
+
+    @cached_property
+    def ingest_folder(self) -> Folder:
+        """Recordings."""
+        simulated = self.config.dataset.source is Source.simulated
+        upstream = self.simulate_folder.key if simulated else ""
+        read = ingest.options(self.config.dataset)
+        return Folder(self.derived, "ingest", read, (ingest.__name__,), upstream)
+
+    @cached_property
+    def feature_folder(self) -> Folder:
+        """Features: filtered EEG, or other recipes' logits."""
+        if self.members:
+            keys = [member.train_folder.key for member in self.members]
+            read = {"members": keys, "every": self.every, "folds": self.config.stack.folds}
+            return Folder(self.derived, "stack", read, (members.__name__,))
+        read = {"rate": self.about.rate, **self.bank}
+        upstream = self.ingest_folder.key
+        return Folder(self.derived, "filter", read, (features.__name__,), upstream)
+
+    @cached_property
+    def train_folder(self) -> Folder:
+        """Models, histories and logits."""
+        code = (train.__name__, self.entry.module)
+        return Folder(self.derived, "train", train.options(self), code, self.feature_folder.key)
+
+    @cached_property
+    def evoked_folder(self) -> Folder:
+        """Average responses of each series to its events."""
+        read = [self.about.rate, self.about.unit_volts, self.about.montage]
+        code = (report.average_series.__module__,)
+        return Folder(self.derived, "evoked", read, code, self.ingest_folder.key)
+
+    @cached_property
+    def results_folder(self) -> Folder:
+        """Tables, pictures and the submission: what people look at."""
+        parent = path(self.config.output_dir) / self.config.dataset.name
+        code = (evaluate.__name__, report.__name__, submit.__name__)
+        read = [self.config.recipe, self.subjects]
+        return Folder(parent, self.config.recipe, read, code, self.train_folder.key)
+
+    # ---- doing it -----------------------------------------------------------------------------
+
+    def run(
+        self, title: str, tasks: list[Task], workers: int = 1, listen: Listen | None = None
+    ) -> Summary:
+        """Do a stage's tasks; what it took is recorded with the run."""
+        summary = run_tasks(title, tasks, workers, listen, self.say)
+        if summary.done:
+            self.tracker.took(f"{self.label}{title}", summary.seconds)
+        return summary
+
+    def listen(self, task: str, news: dict[str, Any]) -> None:
+        """Pass on what a fit reports; of a stack's members only what has a score."""
+        if not self.label or task.endswith("_validate"):
+            self.tracker.listen(f"{self.label}{task}", news)

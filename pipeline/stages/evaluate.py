@@ -1,0 +1,143 @@
+"""Evaluate: the validating models' score on the held-out series, as Kaggle computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data.recording import Description, series_name
+from pipeline.results import figures, scoring
+from pipeline.results.rows import hold, sigmoid
+from pipeline.results.uncertainty import auc_interval
+from pipeline.stages.jobs import Key, jobs, logits_file
+from pipeline.work.tasks import Report, Task
+
+if TYPE_CHECKING:
+    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.stages.context import Context
+
+# What is drawn of the held-out series, with the headings in the report.
+PICTURES = {
+    "roc": "ROC curves",
+    "probabilities": "Probabilities, and the true events",
+    "subjects": "AUC by subject and event",
+    "reliability": "Reliability of the probabilities",
+    "learning": "Learning curves",
+}
+
+
+def files(context: Context) -> tuple[str, ...]:
+    """Name the outputs: the table, then the pictures."""
+    return (context.file("auc", "csv"), *(context.file(kind, "png") for kind in PICTURES))
+
+
+def task(context: Context, found: Sequence[RawSeries]) -> Task:
+    """Plan the evaluation."""
+    planned = jobs(context, found, final=False)
+    keys = sorted(key for job in planned for key in job.held_out)
+    logits = [context.train_folder.path / logits_file(key) for key in keys]
+    labels = [context.ingest_folder.path / f"{series_name(*key)}_events.npy" for key in keys]
+    histories = [context.train_folder.path / job.lines for job in planned]
+    return Task(
+        context.results_folder, "evaluate", (*logits, *labels, *histories), files(context), work,
+        {
+            "keys": keys, "logits": logits, "labels": labels, "histories": histories,
+            "outputs": files(context), "about": context.about, "every": context.every,
+            "name": context.name,
+        },
+        verify=True,
+    )  # fmt: skip
+
+
+def work(
+    scratch: Path,
+    report: Report,
+    *,
+    keys: list[Key],
+    logits: list[Path],
+    labels: list[Path],
+    histories: list[Path],
+    outputs: tuple[str, ...],
+    about: Description,
+    every: int,
+    name: str,
+) -> None:
+    """Score the held-out series, and draw."""
+    truth, scores = {}, {}
+    for key, logit_file, label_file in zip(keys, logits, labels, strict=True):
+        truth[key] = np.load(label_file)
+        scores[key] = hold(np.load(logit_file), every, len(truth[key]))
+    table = auc_table(truth, scores, about.events)
+    table.to_csv(scratch / outputs[0])
+    drawn = dict(zip(PICTURES, (scratch / output for output in outputs[1:]), strict=True))
+    _draw(drawn, table, truth, scores, about, name)
+    curves = {file.name.removesuffix("_history.csv"): pd.read_csv(file) for file in histories}
+    figures.learning_picture(drawn["learning"], curves, name)
+
+
+def auc_table(
+    truth: dict[Key, np.ndarray], scores: dict[Key, np.ndarray], events: tuple[str, ...]
+) -> pd.DataFrame:
+    """Compute Kaggle's metric, each subject's own, and the interval.
+
+    Parameters
+    ----------
+    truth, scores : dict of (int, int) to ndarray, each of shape (T, E)
+        By (subject, series).
+    events : tuple of str
+        The columns.
+
+    Returns
+    -------
+    DataFrame
+        A column per event and their mean. Rows: ``pooled`` (all rows of all subjects together),
+        ``subj<n>``, ``subject_mean``, and ``pooled_low`` to ``pooled_high`` (95 % over trials).
+    """
+    pooled = scoring.score(
+        np.concatenate(list(truth.values())), np.concatenate(list(scores.values())), events
+    )
+    rows = {"pooled": pooled}
+    for subject in sorted({subject for subject, _ in truth}):
+        mine = [key for key in truth if key[0] == subject]
+        rows[f"subj{subject}"] = scoring.score(
+            np.concatenate([truth[key] for key in mine]),
+            np.concatenate([scores[key] for key in mine]),
+            events,
+        )
+    table = scoring.table(rows)
+    # An undefined AUC stays undefined in the mean: it is never averaged away.
+    table.loc["subject_mean"] = table.drop(index="pooled").mean(skipna=False)
+    interval = auc_interval(list(truth.values()), list(scores.values()))
+    table.loc["pooled_low"], table.loc["pooled_high"] = interval
+    return table
+
+
+def _draw(
+    drawn: dict[str, Path],
+    table: pd.DataFrame,
+    truth: dict[Key, np.ndarray],
+    scores: dict[Key, np.ndarray],
+    about: Description,
+    name: str,
+) -> None:
+    """Draw the held-out series' pictures, but for the learning curves."""
+    all_truth, all_scores = (
+        np.concatenate(list(part.values())) for part in (truth, scores)
+    )  # fmt: skip
+    pooled = scoring.score(all_truth, all_scores, about.events)
+    title = f"{name}: held-out series, pooled"
+    figures.roc_picture(drawn["roc"], all_truth, all_scores, pooled, title)
+    shown = next(iter(truth))
+    figures.probability_picture(
+        drawn["probabilities"], truth[shown], sigmoid(scores[shown]), about.events, about.rate,
+        f"{name}: {series_name(*shown)}, held out",
+    )  # fmt: skip
+    subjects = table[table.index.str.startswith("subj") & (table.index != "subject_mean")]
+    figures.heat_picture(drawn["subjects"], subjects, f"{name}: each subject's own AUC")
+    figures.reliability_picture(
+        drawn["reliability"], all_truth, sigmoid(all_scores), about.events, title
+    )

@@ -1,0 +1,77 @@
+"""Features: recordings through the causal filter bank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.data.recording import Description, Recording
+from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
+from pipeline.stages.ingest import recording_paths, task_name
+from pipeline.work.tasks import Report, Task
+
+if TYPE_CHECKING:
+    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.stages.context import Context
+
+
+def files(raw: RawSeries) -> tuple[str, ...]:
+    """Name the files of a series' features."""
+    kinds = ["features.npy", "moments.npz", *(["labels.npy"] if raw.events else [])]
+    return tuple(f"{raw.name}_{kind}" for kind in kinds)
+
+
+def tasks(context: Context, found: Sequence[RawSeries]) -> list[Task]:
+    """Plan one task per series."""
+    return [
+        Task(
+            context.feature_folder, task_name(raw), recording_paths(context, raw), files(raw), work,
+            {
+                "folder": context.ingest_folder.path, "subject": raw.subject, "series": raw.series,
+                "about": context.about, "bank": context.bank, "labelled": raw.events is not None,
+            },
+        )
+        for raw in found
+    ]  # fmt: skip
+
+
+def work(
+    scratch: Path,
+    report: Report,
+    *,
+    folder: Path,
+    subject: int,
+    series: int,
+    about: Description,
+    bank: dict[str, Any],
+    labelled: bool,
+) -> None:
+    """Turn one recording into features: see `FeatureSeries.save` for what is written.
+
+    Parameters
+    ----------
+    scratch : Path
+        Where to write.
+    report : callable
+        Not used: the task is short.
+    folder : Path
+        The ingested recordings.
+    subject, series : int
+        Which one.
+    about : Description
+        What the recordings share.
+    bank : dict
+        The arguments of `FilterBank` after ``rate``.
+    labelled : bool
+        Whether to keep the labels of the rows that are kept.
+    """
+    recording = Recording.load(folder, subject, series, about)
+    filters = FilterBank(about.rate, **bank)
+    features, _ = filters.transform(recording.signal)
+    labels = None
+    if labelled and recording.events is not None:
+        labels = np.ascontiguousarray(recording.events[:: filters.every])
+    FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)

@@ -1,0 +1,177 @@
+"""Which models are fitted on what, and what each predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.config.lstm import Scaler, Scope
+from pipeline.data.recording import series_name
+
+if TYPE_CHECKING:
+    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.stages.context import Context
+    from pipeline.work.tasks import Folder
+
+Key = tuple[int, int]
+"""A series: (subject, series)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit: on which series, and what is predicted afterwards.
+
+    Parameters
+    ----------
+    name : str
+        E.g. ``subj3_validate``.
+    fit : tuple of (int, int)
+        (subject, series) that are learned from.
+    held_out : tuple of (int, int)
+        (subject, series) whose labels choose the epoch and give the score. If there are none, a
+        network trains for as many epochs as the `history` of its validating twin says.
+    test : tuple of (int, int)
+        (subject, series) that are only predicted.
+    folder : Path
+        Where the features are.
+    events : tuple of str
+        The columns' names.
+    history : Path, optional
+        The validating twin's ``_history.csv``.
+    scale : tuple of (int, int)
+        (subject, series) that one scaler for all subjects is fitted on; empty for one scaler per
+        subject, fitted on its own series of `fit`.
+    folds : int
+        Of so many folds of the training series it predicts one; 0 if it predicts other series.
+    """
+
+    name: str
+    fit: tuple[Key, ...]
+    held_out: tuple[Key, ...]
+    test: tuple[Key, ...]
+    folder: Path
+    events: tuple[str, ...]
+    history: Path | None = None
+    scale: tuple[Key, ...] = ()
+    folds: int = 0
+
+    def __post_init__(self) -> None:
+        seen = set(self.fit) & set(self.predict)
+        if seen:
+            raise ValueError(f"{self.name} would predict series that it learns from: {seen}")
+
+    @property
+    def predict(self) -> tuple[Key, ...]:
+        """(subject, series) whose logits are written: never one of `fit`."""
+        return (*self.held_out, *self.test)
+
+    @property
+    def model(self) -> str:
+        """The model's file."""
+        return f"{self.name}_model.pt"
+
+    @property
+    def lines(self) -> str:
+        """The history's file."""
+        return f"{self.name}_history.csv"
+
+    def outputs(self) -> tuple[str, ...]:
+        """Name the files that a fit writes."""
+        return (self.model, self.lines, *(logits_file(key) for key in self.predict))
+
+
+def logits_file(key: Key) -> str:
+    """Name the file of a series' logits."""
+    return f"{series_name(*key)}_logits.npy"
+
+
+def place(context: Context, job: Job) -> Folder:
+    """Say where what a fit makes is kept: fits of folds with those of as many folds."""
+    if not job.folds:
+        return context.train_folder
+    return replace(
+        context.train_folder, stage="folds", options=job.folds, upstream=context.train_folder.key
+    )
+
+
+def groups(context: Context, found: Sequence[RawSeries]) -> dict[str, list[int]]:
+    """Say which subjects share a model, by the model's name."""
+    subjects = sorted({raw.subject for raw in found})
+    if context.config.train.scope is Scope.subject:
+        return {f"subj{s}": [s] for s in subjects}
+    return {"all": subjects}
+
+
+def jobs(context: Context, found: Sequence[RawSeries], final: bool) -> list[Job]:
+    """Plan the fits: validating ones, or the final ones that follow them.
+
+    Without ``train.refit`` the validating models predict the test series, and none follow.
+    """
+    data, train = context.config.dataset, context.config.train
+    if final and not train.refit:
+        return []
+    fit = context.labelled if final else list(data.train_series)
+    held_out = [] if final else list(data.valid_series)
+    test = context.unlabelled if final or not train.refit else []
+    planned = _jobs(context, found, "final" if final else "validate", fit, held_out, test)
+    if not final:
+        return planned
+    folder = context.train_folder.path
+    return [
+        replace(job, history=folder / f"{group}_validate_history.csv")
+        for job, group in zip(planned, groups(context, found), strict=True)
+    ]
+
+
+def last_jobs(context: Context, found: Sequence[RawSeries]) -> list[Job]:
+    """Say which fits predict the test series."""
+    return jobs(context, found, final=True) or jobs(context, found, final=False)
+
+
+def folds(series: Sequence[int], count: int) -> list[list[int]]:
+    """Split series into so many folds of neighbours, as even as can be."""
+    return [[int(s) for s in fold] for fold in np.array_split(sorted(series), count)]
+
+
+def fold_jobs(context: Context, found: Sequence[RawSeries], count: int) -> list[Job]:
+    """Plan the fits that predict the training series themselves, a fold at a time."""
+    series, planned = list(context.config.dataset.train_series), []
+    for fold in folds(series, count):
+        rest = [s for s in series if s not in fold]
+        name = "without" + "-".join(str(s) for s in fold)
+        planned += [
+            replace(job, folds=count) for job in _jobs(context, found, name, rest, [], fold)
+        ]
+    return planned
+
+
+def _jobs(
+    context: Context,
+    found: Sequence[RawSeries],
+    name: str,
+    fit: list[int],
+    held_out: list[int],
+    test: list[int],
+) -> list[Job]:
+    """Plan a fit for each model, on these series."""
+    everyone = sorted({raw.subject for raw in found})
+    scale = {
+        Scaler.subject: [], Scaler.shared: fit, Scaler.shared_labelled: context.labelled
+    }[context.config.train.scaler]  # fmt: skip
+    return [
+        Job(
+            f"{group}_{name}",
+            tuple((s, r) for s in subjects for r in sorted(fit)),
+            tuple((s, r) for s in subjects for r in sorted(held_out)),
+            tuple((s, r) for s in subjects for r in sorted(test)),
+            context.feature_folder.path,
+            context.about.events,
+            None,
+            tuple((s, r) for s in everyone for r in sorted(scale)),
+        )
+        for group, subjects in groups(context, found).items()
+    ]

@@ -1,0 +1,101 @@
+"""Members: the first level of a stack, whose out-of-fold logits are the second level's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.member_logits import side_by_side
+from pipeline.stages.features import files
+from pipeline.stages.ingest import recording_paths, task_name
+from pipeline.stages.jobs import Job, Key, fold_jobs, jobs, last_jobs, logits_file, place
+from pipeline.work.tasks import Report, Task
+
+if TYPE_CHECKING:
+    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.stages.context import Context
+
+
+def labelled_jobs(stack: Context, member: Context, found: Sequence[RawSeries]) -> list[Job]:
+    """Say which fits of a member predict the labelled series: by folds, and the held-out ones."""
+    return jobs(member, found, final=False) + fold_jobs(member, found, stack.config.stack.folds)
+
+
+def tasks(stack: Context, wanted: Sequence[RawSeries], found: Sequence[RawSeries]) -> list[Task]:
+    """Plan one task per series: the labelled ones, or the unlabelled ones.
+
+    Parameters
+    ----------
+    stack : Context
+        Of the second level.
+    wanted : sequence of RawSeries
+        To be turned into features.
+    found : sequence of RawSeries
+        All.
+    """
+    labelled = all(raw.events for raw in wanted)
+    parts: dict[Key, list[tuple[Path, int]]] = {(raw.subject, raw.series): [] for raw in wanted}
+    for member in stack.members:
+        fits = labelled_jobs(stack, member, found) if labelled else last_jobs(member, found)
+        for job in fits:
+            for key in job.predict:
+                if key in parts:
+                    logits = place(member, job).path / logits_file(key)
+                    parts[key].append((logits, member.every))
+    planned = []
+    for raw in wanted:
+        signal, *events = recording_paths(stack, raw)
+        logits = parts[raw.subject, raw.series]
+        planned.append(
+            Task(
+                stack.feature_folder, task_name(raw),
+                (*(path for path, _ in logits), signal, *events), files(raw), work,
+                {
+                    "subject": raw.subject, "series": raw.series, "logits": logits,
+                    "every": stack.every, "signal": signal, "events": events[0] if events else None,
+                },
+            )
+        )  # fmt: skip
+    return planned
+
+
+def work(
+    scratch: Path,
+    report: Report,
+    *,
+    subject: int,
+    series: int,
+    logits: list[tuple[Path, int]],
+    every: int,
+    signal: Path,
+    events: Path | None,
+) -> None:
+    """Put the members' logits of one series side by side.
+
+    Writes the same files as `pipeline.stages.features.work`.
+
+    Parameters
+    ----------
+    scratch : Path
+        Where to write.
+    report : callable
+        Not used: the task is short.
+    subject, series : int
+        Which one.
+    logits : list of (Path, int)
+        A member's logits, (T', E), and how many recorded rows lie between two of them.
+    every : int
+        Recorded rows to a row of the result.
+    signal : Path
+        The recording, for its length.
+    events : Path or None
+        Its labels, (T, E).
+    """
+    parts = [(np.load(path, mmap_mode="r"), step) for path, step in logits]
+    features = side_by_side(parts, len(np.load(signal, mmap_mode="r")), every)
+    labels = None if events is None else np.ascontiguousarray(np.load(events)[::every])
+    FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)

@@ -1,0 +1,79 @@
+"""Record: what MLflow is told of a command's results, and the fitted recipe that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data.recording import Recording
+from pipeline.results import scoring
+from pipeline.serving.fitted_recipe import export
+from pipeline.stages.evaluate import PICTURES
+from pipeline.stages.jobs import last_jobs, place
+from pipeline.work.files import contents
+from pipeline.work.keys import digest
+
+if TYPE_CHECKING:
+    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.stages.context import Context
+
+
+def scores(context: Context, found: Sequence[RawSeries], auc: pd.DataFrame) -> None:
+    """Tell MLflow the scores, the files, and the data that they came from."""
+    tracker, data = context.tracker, context.config.dataset
+    pooled = auc.loc["pooled"].dropna()
+    tracker.metrics({f"auc_{event}": value for event, value in pooled.items()})
+    tracker.metrics({f"auc_{name}": row["mean"] for name, row in auc.dropna().iterrows()})
+    tracker.describe(
+        f"Area under the ROC curve, series {list(data.valid_series)}\n\n"
+        f"{scoring.show(auc)}\n\n`pooled_low` to `pooled_high`: 95 % over trials."
+    )
+    kinds = [("auc", "csv"), ("report", "html"), *((k, "png") for k in (*PICTURES, "evoked"))]
+    tracker.files([context.results_folder.path / context.file(*kind) for kind in kinds])
+    signals = [context.ingest_folder.path / f"{raw.name}_signal.npy" for raw in found]
+    rows = sum(len(np.load(path, mmap_mode="r")) for path in signals)
+    raw_files = digest(contents([path for raw in found for path in raw.paths]))
+    tracker.data(raw_files, str(context.raw), rows, len(found))
+
+
+def model(context: Context, found: Sequence[RawSeries], submission: Path) -> None:
+    """Give MLflow the submission, and the recipe that made it."""
+    context.tracker.files([submission])
+    first = next(raw for raw in found if not raw.events)
+    recording = Recording.load(
+        context.ingest_folder.path, first.subject, first.series, context.about
+    )
+    samples = np.asarray(recording.signal[:200])
+    example = pd.DataFrame(samples, columns=list(context.about.channels))
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "recipe"
+        export_recipe(context, found, folder)
+        context.tracker.model(folder, example, context.about.events, first.subject)
+
+
+def export_recipe(context: Context, found: Sequence[RawSeries], folder: Path) -> None:
+    """Copy what predicts the test series into a folder; `FittedRecipe.load` reads it.
+
+    Parameters
+    ----------
+    context : Context
+        Of a recipe that is fitted.
+    found : sequence of RawSeries
+        What it was fitted on, and predicts.
+    folder : Path
+        New; a stack's members go into its ``member0``, ``member1``, ...
+    """
+    models = {
+        place(context, job).path / job.model: sorted({subject for subject, _ in job.fit})
+        for job in last_jobs(context, found)
+    }
+    bank = None if context.members else context.bank
+    kind = context.config.method.kind
+    export(folder, context.about, context.every, bank, kind, models, len(context.members))
+    for number, member in enumerate(context.members):
+        export_recipe(member, found, folder / f"member{number}")

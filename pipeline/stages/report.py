@@ -1,0 +1,85 @@
+"""Report: table, pictures and the data set's evoked responses in one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pipeline.results import figures
+from pipeline.results.evoked import average_series, grand_average
+from pipeline.stages.evaluate import PICTURES
+from pipeline.stages.ingest import recording_paths
+from pipeline.work.tasks import Report, Task
+
+if TYPE_CHECKING:
+    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.stages.context import Context
+
+
+def evoked_tasks(context: Context, found: Sequence[RawSeries]) -> list[Task]:
+    """Plan one task per labelled series: its average response to each event."""
+    return [
+        Task(
+            context.evoked_folder, raw.name, recording_paths(context, raw),
+            (f"{raw.name}-ave.fif",), average_work,
+            {
+                "folder": context.ingest_folder.path, "subject": raw.subject,
+                "series": raw.series, "about": context.about,
+            },
+        )
+        for raw in found
+        if raw.events
+    ]  # fmt: skip
+
+
+def average_work(scratch: Path, report: Report, **arguments) -> None:
+    """Average one series around each of its events."""
+    average_series(scratch, report, **arguments)
+
+
+def task(context: Context, results: Sequence[Path], averages: Sequence[Path]) -> Task:
+    """Plan the report.
+
+    Parameters
+    ----------
+    context : Context
+        Of the command.
+    results : sequence of Path
+        What the evaluation wrote: the table, then the pictures.
+    averages : sequence of Path
+        What `evoked_tasks` wrote.
+    """
+    outputs = (context.file("evoked", "png"), context.file("report", "html"))
+    return Task(
+        context.results_folder, "report", (*results, *averages), outputs, work,
+        {
+            "results": list(results), "averages": list(averages), "outputs": outputs,
+            "name": context.name, "data_set": context.config.dataset.name,
+            "settings": context.settings,
+        },
+        verify=True,
+    )  # fmt: skip
+
+
+def work(
+    scratch: Path,
+    report: Report,
+    *,
+    results: list[Path],
+    averages: list[Path],
+    outputs: tuple[str, str],
+    name: str,
+    data_set: str,
+    settings: str,
+) -> None:
+    """Draw the evoked responses and put everything into one page."""
+    drawn, page = (scratch / output for output in outputs)
+    responses = grand_average(averages)
+    figures.evoked_picture(drawn, responses, f"{data_set}: average of all labelled series")
+    table, *pictures = results
+    shown = dict(zip(PICTURES.values(), pictures, strict=True))
+    shown["Evoked responses of the data set"] = drawn
+    figures.write_report(page, name, pd.read_csv(table, index_col=0), shown, settings)

@@ -1,0 +1,168 @@
+"""Train: one wrapper that loads, fits, predicts and writes, whatever the method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.config.lstm import Scaler, Scope
+from pipeline.data.recording import series_name
+from pipeline.detectors.base import Detector, FitData
+from pipeline.features.filter_bank import FeatureSeries
+from pipeline.results.scoring import held_out_line
+from pipeline.stages.jobs import Job, Key, logits_file, place
+from pipeline.work.tasks import Report, Task
+
+if TYPE_CHECKING:
+    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.stages.context import Context
+
+
+def options(context: Context) -> dict[str, Any]:
+    """Give what a fit depends on, beside its features and its code."""
+    config, entry = context.config, context.entry
+    data, train = config.dataset, config.train
+    found = {
+        "kind": config.method.kind,
+        "options": context.plain_options,
+        "threads": config.threads,
+        "splits": [list(data.train_series), list(data.valid_series), context.unlabelled],
+        "scope": train.scope.name,
+        "refit": train.refit,
+    }
+    if entry.random:
+        found["seed"] = config.seed
+    if entry.gpu:
+        found["device"] = context.device_type
+    if train.scope is not Scope.subject or train.scaler is not Scaler.subject:
+        found["subjects"] = context.subjects  # each model depends on the other subjects' series
+    return found
+
+
+def workers(context: Context, count: int) -> int:
+    """Say how many fits are done at once: one per core; one alone on a GPU, unless told."""
+    if context.entry.gpu and context.device_type != "cpu":
+        return min(context.config.workers or 1, count)
+    return min(context.workers, count)
+
+
+def tasks(context: Context, found: Sequence[RawSeries], planned: Sequence[Job]) -> list[Task]:
+    """Plan one task per fit."""
+    config, entry = context.config, context.entry
+    labelled = {(raw.subject, raw.series) for raw in found if raw.events}
+    made = []
+    for job in planned:
+        kinds = ("features.npy", "moments.npz", "labels.npy")
+        files = [
+            job.folder / f"{series_name(*key)}_{kind}"
+            for key in (*job.fit, *job.predict)
+            for kind in kinds
+            if kind != "labels.npy" or key in labelled
+        ]
+        others = set(job.scale) - set(job.fit) - set(job.predict)
+        files += [job.folder / f"{series_name(*key)}_moments.npz" for key in sorted(others)]
+        twin = (job.history,) if job.history else ()
+        made.append(
+            Task(
+                place(context, job), job.name, (*files, *twin), job.outputs(), work,
+                {
+                    "job": job, "detector": (entry.module, entry.name), "seed": config.seed,
+                    "options": config.detector_options, "device": config.device,
+                },
+                weight=float(config.train.epochs) if entry.resumable else 1.0,
+                threads=config.threads, resumable=entry.resumable, verify=True,
+            )
+        )  # fmt: skip
+    return made
+
+
+def work(
+    scratch: Path,
+    report: Report,
+    *,
+    job: Job,
+    detector: tuple[str, str],
+    options: Any,
+    seed: int,
+    device: str,
+) -> None:
+    """Fit one detector, predict with it, and write.
+
+    Writes ``<name>_model.pt``, ``<name>_history.csv`` and, for each predicted series,
+    ``<series>_logits.npy`` of shape (T', E).
+
+    Parameters
+    ----------
+    scratch : Path
+        Where to write. A detector may keep checkpoints here.
+    report : callable
+        Told the progress and the score.
+    job : Job
+        On what.
+    detector : (str, str)
+        Module and class that learn.
+    options : dataclass
+        The method's.
+    seed : int
+        Of the recipe.
+    device : str
+        For detectors that use a GPU.
+
+    Raises
+    ------
+    PipelineError
+        When nothing can be learned.
+    """
+    begun = time.monotonic()
+
+    def load(keys: Sequence[Key]) -> list[FeatureSeries]:
+        return [FeatureSeries.load(job.folder, *key) for key in keys]
+
+    data = FitData(
+        name=job.name, fitted=load(job.fit), held_out=load(job.held_out),
+        shared=[series.moments for series in load(job.scale)], events=job.events, seed=seed,
+        device=device, epochs=_chosen_epochs(job.history), scratch=scratch, report=report,
+    )  # fmt: skip
+    learner: type[Detector] = getattr(import_module(detector[0]), detector[1])
+    fitted, history = learner.fit(data, options)
+    for series in [*data.held_out, *load(job.test)]:
+        logits = fitted.predict(series.features, series.subject)
+        np.save(scratch / logits_file((series.subject, series.series)), logits)
+    history = _with_score(history, data, scratch, time.monotonic() - begun)
+    pd.DataFrame(history).to_csv(scratch / job.lines, index=False)
+    fitted.save(scratch / job.model)
+
+
+def _chosen_epochs(history: Path | None) -> float | None:
+    """Read how long the validating twin trained before its best state."""
+    if history is None:
+        return None
+    twin = pd.read_csv(history)
+    return float(twin.loc[twin["best"], "epoch"].iloc[0])
+
+
+def _with_score(
+    history: list[dict[str, Any]], data: FitData, scratch: Path, seconds: float
+) -> list[dict[str, Any]]:
+    """Add the held-out score to the line of the state that was kept, unless it has one."""
+    best = next(line for line in history if line["best"])
+    if "rows_per_second" not in best:
+        best["rows_per_second"] = sum(len(s.features) for s in data.fitted) / seconds
+    if not data.held_out or "valid_auc_mean" in best:
+        return history
+    keys = [(series.subject, series.series) for series in data.held_out]
+    logits = np.concatenate([np.load(scratch / logits_file(key)) for key in keys])
+    truth = np.concatenate([np.asarray(series.labels) for series in data.held_out])
+    best |= held_out_line(logits, truth, data.events)
+    known = {k: v for k, v in best.items() if k != "best" and v is not None and np.isfinite(v)}
+    metrics = {key: float(value) for key, value in known.items()}
+    auc = best["valid_auc_mean"]
+    show = f"AUC {np.nan if auc is None else auc:.4f}"
+    data.report(0.0, {"show": show, "step": best["step"], "metrics": metrics})
+    return history

@@ -1,0 +1,106 @@
+"""Files that are written whole or not at all, and locks between commands."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import PipelineError
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under a hidden name beside it, then rename it into place.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : callable
+        Called with the hidden name.
+
+    Raises
+    ------
+    PipelineError
+        When the folder cannot be written; nothing is left behind.
+    """
+    hidden = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(hidden)
+        os.replace(hidden, path)
+    except OSError as error:
+        raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # the folder itself may be unreadable
+            hidden.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    path.write_text(text, encoding="utf-8")
+
+
+@lru_cache(maxsize=16384)
+def _content(path: str, size: int, mtime_ns: int) -> str:
+    hasher = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def content(path: Path) -> str:
+    """Digest a file's bytes; one process reads them once while size and time stay the same.
+
+    Raises
+    ------
+    PipelineError
+        When the file cannot be read.
+    """
+    try:
+        stat = path.stat()
+        return _content(str(path), stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise PipelineError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def contents(files: Sequence[Path]) -> dict[str, str]:
+    """Digest each file, by its name; by its folder's too where two have the same."""
+    names = Counter(file.name for file in files)
+    return {
+        file.name if names[file.name] == 1 else f"{file.parent.name}/{file.name}": content(file)
+        for file in files
+    }
+
+
+@contextmanager
+def alone(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep other processes out until the end; a process that dies lets the next one in.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file, which is there as long as somebody works.
+    waiting : callable
+        Called if another process is in.
+    """
+    lock = FileLock(path, poll_interval=0.1)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # Whoever waits has this file open, finds that it is gone, and asks for a new one.
+        with suppress(OSError):  # Windows removes no open file
+            path.unlink()
+        lock.release()

@@ -19,7 +19,8 @@ from pipeline.data.recording import Recording
 from pipeline.detectors.lstm.network import Detector, sigmoid
 from pipeline.features.filter_bank import FilterBank
 from pipeline.serving.stream import Stream
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import run
 from tests.conftest import EVENTS, SMALL, make_config
 
 
@@ -140,10 +141,10 @@ def test_the_submission_is_what_a_stream_of_raw_samples_gives(finished, monkeypa
     from tests.conftest import make_config
 
     folder, _, done, _ = finished
-    flow = Flow(make_config(folder, "dataset=simulated", *SMALL))
-    recording = Recording.load(flow.ingest_folder.path, 2, 3, flow.about)
-    model = Detector.load(flow.train_folder.path / "subj2_final_model.pt")
-    bank = FilterBank(500, **plain(flow.config.filter))
+    context = Context(make_config(folder, "dataset=simulated", *SMALL))
+    recording = Recording.load(context.ingest_folder.path, 2, 3, context.about)
+    model = Detector.load(context.train_folder.path / "subj2_final_model.pt")
+    bank = FilterBank(500, **plain(context.config.filter))
     stream = Stream(bank, model, 2)
     pieces = np.array_split(np.asarray(recording.signal), [1, 500, 501, 4242])
     got = np.concatenate([stream.push(piece) for piece in pieces])
@@ -157,11 +158,11 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
     config = small_config("train.epochs=1")
     quiet = lambda line: None  # noqa: E731
     run(config, say=quiet)
-    flow = Flow(config)
-    before = Detector.load(flow.train_folder.path / "subj1_validate_model.pt")
+    context = Context(config)
+    before = Detector.load(context.train_folder.path / "subj1_validate_model.pt")
     for series in (2, 3):
-        path = flow.feature_folder.path / f"subj1_series{series}_features.npy"
-        manifest = flow.feature_folder.path / f"subj1_series{series}.json"
+        path = context.feature_folder.path / f"subj1_series{series}_features.npy"
+        manifest = context.feature_folder.path / f"subj1_series{series}.json"
         np.save(path, np.load(path) * 7 + 100)
         known = json.loads(manifest.read_text())
         from pipeline.work.files import content
@@ -170,7 +171,7 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
         known["outputs"][path.name] = [stat.st_size, stat.st_mtime_ns, content(path)]
         manifest.write_text(json.dumps(known))
     run(config, say=quiet)
-    after = Detector.load(flow.train_folder.path / "subj1_validate_model.pt")
+    after = Detector.load(context.train_folder.path / "subj1_validate_model.pt")
     for a, b in zip(before.scalers[1], after.scalers[1], strict=True):
         np.testing.assert_array_equal(a, b)
     for key, weight in before.network.state_dict().items():

@@ -14,7 +14,8 @@ from pipeline.config.options import Stage
 from pipeline.data.kaggle_files import RawFile, check_ids, find_series, read_table
 from pipeline.data.recording import Recording, label_runs
 from pipeline.errors import DataError, PipelineError
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find, run
 from tests.conftest import EVENTS, SMALL, make_config
 
 DATA = "train/subj1_series1_data.csv"
@@ -117,7 +118,7 @@ def test_bad_file_is_one_message_that_names_file_and_place_and_leaves_nothing(ra
     assert message in str(error.value)
     assert Path(file).name in str(error.value)
     assert "\n" not in str(error.value)
-    made = Flow(config).ingest_folder.path
+    made = Context(config).ingest_folder.path
     assert not list(made.glob("**/*subj1_series1*"))
 
 
@@ -190,10 +191,10 @@ def test_an_output_folder_that_cannot_be_made(raw, tmp_path):
 
 
 def read_all(config):
-    flow = Flow(config)
+    context = Context(config)
     run(config, say=lambda line: None)
-    folder, about = flow.ingest_folder.path, flow.about
-    return [Recording.load(folder, raw.subject, raw.series, about) for raw in flow.found()]
+    folder, about = context.ingest_folder.path, context.about
+    return [Recording.load(folder, raw.subject, raw.series, about) for raw in find(context)]
 
 
 def test_zips_gzips_crlf_and_byte_order_mark_read_like_plain_files(raw, tmp_path):

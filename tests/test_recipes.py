@@ -13,7 +13,11 @@ from pipeline.data.recording import Recording
 from pipeline.detectors.lstm.network import hold
 from pipeline.features.filter_bank import FilterBank
 from pipeline.serving.fitted_recipe import FittedRecipe
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find, run
+from pipeline.stages.jobs import jobs
+from pipeline.stages.record import export_recipe
+from pipeline.stages.train import load
 from tests.conftest import RECIPES, make_config, small_recipe, submitted
 
 
@@ -26,12 +30,12 @@ def test_every_recipe_runs_to_a_submission(recipe, recipes_folder):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_exported_predicts_what_was_submitted(recipe, recipes_folder, tmp_path):
-    flow = Flow(make_config(recipes_folder, *small_recipe(recipe)))
-    path = run(flow.config, say=lambda line: None).submission
-    flow.export(flow.found(), tmp_path / "recipe")
+    context = Context(make_config(recipes_folder, *small_recipe(recipe)))
+    path = run(context.config, say=lambda line: None).submission
+    export_recipe(context, find(context), tmp_path / "recipe")
     exported = FittedRecipe.load(tmp_path / "recipe")
     for subject in (1, 2):
-        recording = Recording.load(flow.ingest_folder.path, subject, 4, flow.about)
+        recording = Recording.load(context.ingest_folder.path, subject, 4, context.about)
         got = exported.predict(np.asarray(recording.signal), subject)
         np.testing.assert_array_equal(got, submitted(path, recording.name))
 
@@ -39,33 +43,33 @@ def test_every_recipe_exported_predicts_what_was_submitted(recipe, recipes_folde
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
     """Every recipe as trained: raw samples in, held predictions out, the future exchanged."""
-    flow = Flow(make_config(recipes_folder, *small_recipe(recipe), "stage=train"))
-    run(flow.config, say=lambda line: None)
-    found = flow.found()
-    job = flow.jobs(found, final=False)[0]
+    context = Context(make_config(recipes_folder, *small_recipe(recipe), "stage=train"))
+    run(context.config, say=lambda line: None)
+    found = find(context)
+    job = jobs(context, found, final=False)[0]
     subject, series = job.held_out[0]
-    recording = Recording.load(flow.ingest_folder.path, subject, series, flow.about)
+    recording = Recording.load(context.ingest_folder.path, subject, series, context.about)
 
-    def features(level: Flow, samples: np.ndarray) -> np.ndarray:
+    def features(level: Context, samples: np.ndarray) -> np.ndarray:
         if level.members:
             rows = np.arange(0, len(samples), level.every)
             parts = [predicted(member, samples)[rows] for member in level.members]
             return np.concatenate(parts, axis=1)
         return FilterBank(level.about.rate, **plain(level.config.filter)).transform(samples)[0]
 
-    def predicted(level: Flow, samples: np.ndarray) -> np.ndarray:
-        model = level.load(level.jobs(found, final=False)[0])
+    def predicted(level: Context, samples: np.ndarray) -> np.ndarray:
+        model = load(level, jobs(level, found, final=False)[0])
         logits = model.predict(features(level, samples), subject)
         return hold(logits, level.every, len(samples))
 
     whole = np.array(recording.signal)
-    before = predicted(flow, whole)
-    stored = np.load(flow.train_folder.path / f"{recording.name}_logits.npy")
-    np.testing.assert_allclose(hold(stored, flow.every, len(whole)), before, atol=1e-4)
+    before = predicted(context, whole)
+    stored = np.load(context.train_folder.path / f"{recording.name}_logits.npy")
+    np.testing.assert_allclose(hold(stored, context.every, len(whole)), before, atol=1e-4)
     for t in (0, 4321, len(whole) // 2):
         changed = whole.copy()
         changed[t + 1 :] = changed[t + 1 :][::-1] // 2 + 300
-        after = predicted(flow, changed)
+        after = predicted(context, changed)
         np.testing.assert_array_equal(after[: t + 1], before[: t + 1])
         assert not np.array_equal(after[t + 1 :], before[t + 1 :])
 
@@ -82,7 +86,7 @@ def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
 def test_only_what_a_kind_reads_of_its_group_fits_it_anew(recipe, read, unread, tmp_path):
     def key(*more: str) -> str:
         overrides = [f"experiment={recipe}", *(f"method.{each}" for each in more)]
-        return Flow(make_config(tmp_path, "dataset=simulated", *overrides)).train_folder.key
+        return Context(make_config(tmp_path, "dataset=simulated", *overrides)).train_folder.key
 
     assert key(unread) == key()
     assert read is None or key(read) != key()

@@ -18,14 +18,16 @@ import pytest
 
 from pipeline.errors import DataError
 from pipeline.serving.fitted_recipe import FittedRecipe
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find, run
+from pipeline.stages.record import export_recipe
 from tests.conftest import SMALL, free_port, make_config, small_recipe, submitted
 
 
 def test_what_cannot_be_predicted_is_refused(recipes_folder, tmp_path):
-    flow = Flow(make_config(recipes_folder, *small_recipe("fbl_lda")))
-    run(flow.config, say=lambda line: None)
-    flow.export(flow.found(), tmp_path / "recipe")
+    context = Context(make_config(recipes_folder, *small_recipe("fbl_lda")))
+    run(context.config, say=lambda line: None)
+    export_recipe(context, find(context), tmp_path / "recipe")
     exported = FittedRecipe.load(tmp_path / "recipe")
     samples = np.zeros((30, 32))
     with pytest.raises(DataError, match="subject=3: none that was learned from; choose from 1, 2"):
@@ -39,12 +41,12 @@ def test_what_cannot_be_predicted_is_refused(recipes_folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """A small command that was recorded, its model registered: the flow, submission and store."""
+    """A small command that was recorded, its model registered: the context, submission and store."""
     folder = tmp_path_factory.mktemp("recorded")
     uri = f"sqlite:///{folder / 'runs.db'}"
     more = ("tracking.enabled=true", f"tracking.uri={uri}", "tracking.register=grasp")
-    flow = Flow(make_config(folder, "dataset=simulated", *SMALL, *more))
-    return flow, run(flow.config, say=lambda line: None).submission, uri
+    context = Context(make_config(folder, "dataset=simulated", *SMALL, *more))
+    return context, run(context.config, say=lambda line: None).submission, uri
 
 
 def elsewhere(uri: str) -> dict[str, str]:
@@ -73,8 +75,8 @@ np.save("plain.npy", plain.to_numpy())
 
 
 def test_a_new_process_elsewhere_loads_it_by_alias(recorded, tmp_path):
-    flow, path, uri = recorded
-    (raw,) = [r for r in flow.found() if (r.subject, r.series) == (2, 3)]
+    context, path, uri = recorded
+    (raw,) = [r for r in find(context) if (r.subject, r.series) == (2, 3)]
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(raw.data.path)],
         cwd=tmp_path, env=elsewhere(uri), capture_output=True, text=True,
@@ -86,7 +88,7 @@ def test_a_new_process_elsewhere_loads_it_by_alias(recorded, tmp_path):
 
 
 def test_it_holds_no_pickle_and_says_what_goes_in_and_out(recorded):
-    flow, _, uri = recorded
+    context, _, uri = recorded
     client = mlflow.MlflowClient(uri)
     (found,) = client.search_model_versions("name='grasp'")
     run_id = client.get_run(found.run_id).info.run_id
@@ -95,8 +97,8 @@ def test_it_holds_no_pickle_and_says_what_goes_in_and_out(recorded):
     folder = Path(mlflow.artifacts.download_artifacts("models:/grasp@champion"))
     assert not list(folder.rglob("*.pkl"))
     signature = mlflow.models.get_model_info("models:/grasp@champion").signature
-    assert signature.inputs.input_names() == list(flow.about.channels)
-    assert signature.outputs.input_names() == list(flow.about.events)
+    assert signature.inputs.input_names() == list(context.about.channels)
+    assert signature.outputs.input_names() == list(context.about.events)
     assert signature.params.params[0].name == "subject"
     needed = (folder / "requirements.txt").read_text()
     assert "torch==" in needed
@@ -104,7 +106,7 @@ def test_it_holds_no_pickle_and_says_what_goes_in_and_out(recorded):
 
 
 def test_the_champion_is_the_better_one(recorded):
-    flow, _, uri = recorded
+    context, _, uri = recorded
     client = mlflow.MlflowClient(uri)
     (first,) = client.search_model_versions("name='grasp'")
     before = first.version
@@ -113,8 +115,8 @@ def test_the_champion_is_the_better_one(recorded):
         other = client.create_run(client.get_run(first.run_id).info.experiment_id)
         client.log_metric(other.info.run_id, "auc_mean", auc)
         version = client.create_model_version("grasp", first.source, other.info.run_id)
-        flow.tracker._client, flow.tracker.parent = client, other.info.run_id
-        flow.tracker._champion("grasp", version.version)
+        context.tracker._client, context.tracker.parent = client, other.info.run_id
+        context.tracker._champion("grasp", version.version)
         best = client.get_model_version_by_alias("grasp", "champion")
         assert best.version == {"before": before, "new": version.version}[expected]
     client.set_registered_model_alias("grasp", "champion", before)
@@ -134,8 +136,8 @@ def ask(port: int, body: dict) -> tuple[int, str]:
 
 
 def test_served_over_http_it_answers_with_the_submission_s_rows(recorded, tmp_path):
-    flow, path, uri = recorded
-    (raw,) = [r for r in flow.found() if (r.subject, r.series) == (1, 3)]
+    context, path, uri = recorded
+    (raw,) = [r for r in find(context) if (r.subject, r.series) == (1, 3)]
     port = free_port()
     command = [
         sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/grasp@champion",

@@ -15,7 +15,8 @@ from pipeline.data.simulator import (
     simulate_trials,
     write_series,
 )
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import run
 from tests import conftest
 
 SMALL = SimulationConfig(seed=5, trials=4)
@@ -168,8 +169,8 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
     written = []
     for workers in (1, 2):
         small = [*conftest.SMALL, "dataset=simulated", "stage=simulate", f"workers={workers}"]
-        flow = Flow(conftest.make_config(tmp_path / str(workers), *small))
-        run(flow.config, say=lambda line: None)
-        written.append({path.name: path.read_bytes() for path in flow.raw.glob("*/*.csv")})
+        context = Context(conftest.make_config(tmp_path / str(workers), *small))
+        run(context.config, say=lambda line: None)
+        written.append({path.name: path.read_bytes() for path in context.raw.glob("*/*.csv")})
     assert len(written[0]) == 10
     assert written[0] == written[1]

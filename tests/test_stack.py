@@ -11,8 +11,9 @@ from pipeline.data.kaggle_files import RawFile, RawSeries
 from pipeline.data.recording import series_name
 from pipeline.errors import ConfigError
 from pipeline.features.filter_bank import FeatureSeries
-from pipeline.features.member_logits import combine_series, folds, member_configs
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find, run
+from pipeline.stages.jobs import fold_jobs, folds, jobs
 from tests.conftest import SMALL_RECIPE, make_config
 
 STACK = (*SMALL_RECIPE, "experiment=stack", "stack.members=[fbl_lda]")
@@ -33,21 +34,21 @@ def test_each_series_is_predicted_once_and_by_no_model_that_saw_it(tmp_path, cou
     wanted = [
         "experiment=stack", "dataset=simulated", "dataset.subjects=[1,2]", f"stack.folds={count}",
     ]  # fmt: skip
-    flow = Flow(make_config(tmp_path, *wanted))
+    context = Context(make_config(tmp_path, *wanted))
     found = [RawSeries(s, r, RawFile(tmp_path), None) for s in (1, 2) for r in range(1, 11)]
-    assert flow.members
-    for member in flow.members:
-        parts = member.fold_jobs(found, flow.config.stack.folds)
+    assert context.members
+    for member in context.members:
+        parts = fold_jobs(member, found, context.config.stack.folds)
         assert len({job.name.split("_")[-1] for job in parts}) == count
-        jobs = member.jobs(found, final=False) + parts
-        predicted = sorted(key for job in jobs for key in job.predict)
+        planned = jobs(member, found, final=False) + parts
+        predicted = sorted(key for job in planned for key in job.predict)
         assert predicted == [(s, r) for s in (1, 2) for r in range(1, 9)]
-        for job in jobs:
+        for job in planned:
             assert not set(job.fit) & set(job.predict)
             assert {series for _, series in job.fit} <= set(range(1, 7))
-        final = member.jobs(found, final=True)
+        final = jobs(member, found, final=True)
         assert {series for job in final for _, series in job.predict} == {9, 10}
-    second = flow.jobs(found, final=False)[0]
+    second = jobs(context, found, final=False)[0]
     assert {series for _, series in second.fit} == set(range(1, 7))
     assert {series for _, series in second.predict} == {7, 8}
 
@@ -57,21 +58,21 @@ def test_a_series_labels_do_not_reach_its_own_features(tmp_path):
     config = make_config(tmp_path, *STACK, "stage=filter")
     quiet = lambda line: None  # noqa: E731
     run(config, say=quiet)
-    flow = Flow(config)
+    context = Context(config)
 
     def logits():
         return {
-            series: np.load(flow.feature_folder.path / f"subj1_series{series}_features.npy")
+            series: np.load(context.feature_folder.path / f"subj1_series{series}_features.npy")
             for series in (1, 2, 3)
         }
 
     before = logits()
-    file = flow.members[0].feature_folder.path / "subj1_series1_labels.npy"
+    file = context.members[0].feature_folder.path / "subj1_series1_labels.npy"
     labels = np.load(file)
-    flow.members[0].filter = lambda found: None  # which would put the right labels back
+    context.members[0].filter = lambda found: None  # which would put the right labels back
     np.save(file, labels[::-1])
-    found = flow.found()
-    flow.stack([raw for raw in found if raw.series != 4], found)
+    found = find(context)
+    context.stack([raw for raw in found if raw.series != 4], found)
     after = logits()
     np.testing.assert_array_equal(after[1], before[1])
     assert not np.array_equal(after[2], before[2])
@@ -83,9 +84,9 @@ def test_another_number_of_folds_is_another_recipe_and_fits_nothing_twice(tmp_pa
             "dataset.valid_series=[4]", "dataset.test_series=[5]", "stage=filter"]  # fmt: skip
     names, told = [], []
     for count in (2, 3, 2):
-        flow = Flow(make_config(tmp_path, *STACK, *more, f"stack.folds={count}"), told.append)
-        run(flow.config, say=told.append)
-        names.append(flow.name)
+        context = Context(make_config(tmp_path, *STACK, *more, f"stack.folds={count}"), told.append)
+        run(context.config, say=told.append)
+        names.append(context.name)
     assert names[0] == names[2] != names[1]
     lines = [line.split(" in ")[0] for line in told if line.startswith("folds")]
     assert lines == [
@@ -116,7 +117,7 @@ def test_members_logits_are_put_side_by_side_as_of_their_time(tmp_path):
 def test_members_share_the_data_and_add_their_seed(tmp_path):
     more = ["stack.members=[lstm,'lstm seed=2']", "seed=3", "workers=1"]
     config = make_config(tmp_path, *STACK, *more)
-    first, second = member_configs(config)
+    first, second = compose_members(config)
     assert (first.seed, second.seed) == (3, 5)
     assert first.dataset == config.dataset
     assert first.model.hidden == 6  # of stack.overrides
@@ -139,4 +140,4 @@ def test_members_share_the_data_and_add_their_seed(tmp_path):
 )
 def test_mistakes_name_the_member(tmp_path, override, message):
     with pytest.raises(ConfigError, match=message):
-        Flow(make_config(tmp_path, *STACK, override))
+        Context(make_config(tmp_path, *STACK, override))

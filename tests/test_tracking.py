@@ -11,7 +11,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import PipelineError
-from pipeline.stages import flow as stages
+from pipeline.stages import context as stages
 from pipeline.stages.flow import run
 from pipeline.tracking import runs as tracking
 from pipeline.tracking.runs import Tracker, code_version, flatten

@@ -15,7 +15,8 @@ from pipeline.bench.methods import DATA, SPLIT, chosen_presets, fit_seconds, poo
 from pipeline.config.compose import compose
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.stages.flow import Flow
+from pipeline.stages.context import Context
+from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "recipes.md"
 SEEDS = (0, 1)
@@ -88,13 +89,13 @@ def measure(preset: str, overrides: list[str]) -> str:
             print(f"\n{name}, seed {seed}")
             config = compose([*variant, *DATA, *SPLIT, f"seed={seed}", *overrides])
             aucs.append(pooled_auc(config))
-            flow = Flow(config)
-            minutes.append(fit_seconds(flow) / 60)
+            context = Context(config)
+            minutes.append(fit_seconds(context) / 60)
         base = base or statistics.fmean(aucs)
         lines.append(f"{seeds_row(name, aucs, base)} {statistics.fmean(minutes):.1f} |")
     lines += [
         "",
-        f"{machine(flow.cores)}; {len(flow.subjects)} subjects, seeds "
+        f"{machine(cores())}; {len(context.subjects)} subjects, seeds "
         f"{', '.join(map(str, SEEDS))}. Minutes of all fits added up, members and folds included.",
         "",
     ]

@@ -51,7 +51,9 @@ from pipeline.data.simulator import (
     simulate_trials,
 )
 from pipeline.errors import PipelineError
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import run
+from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "simulator.md"
 Array = NDArray[np.float64]
@@ -510,8 +512,8 @@ def main(arguments: list[str]) -> None:
     presets, overrides = chosen_presets(arguments, tuple(METHODS), tuple(METHODS))
     whole = ["dataset=simulated", "dataset.simulation.subjects=12", "dataset.simulation.trials=0"]
     overrides = [*whole, *SPLIT, "tracking.enabled=false", *overrides]
-    flow = Flow(compose(overrides))
-    config = SimulationConfig(**plain(flow.config.dataset.simulation))
+    context = Context(compose(overrides))
+    config = SimulationConfig(**plain(context.config.dataset.simulation))
     subjects = range(1, config.subjects + 1)
     plans = {
         (subject, series): simulate_trials(config, subject, series)
@@ -519,13 +521,13 @@ def main(arguments: list[str]) -> None:
         for series in (*TRAINING, *VALIDATION)
     }
     work = (delayed(subject_windows)(config, subject) for subject in subjects)
-    made = Parallel(n_jobs=flow.workers, return_as="generator")(work)
+    made = Parallel(n_jobs=context.workers, return_as="generator")(work)
     parts = list(tqdm(made, total=len(subjects), desc="windows", unit="subject"))
     figures = trial_figures(plans) | window_figures(Windows.joined(parts))
     aucs, (worst, best) = method_figures(presets, overrides)
     text = (
         f"{table_of(figures | aucs)} {order_of(aucs)} FBL_LDA's AUC by subject: {worst:.3f} to "
-        f"{best:.3f}.\n\n{machine(flow.cores)}; seed {config.seed}.\n"
+        f"{best:.3f}.\n\n{machine(cores())}; seed {config.seed}.\n"
     )
     print(text)
     write_between(DOC, "calibration", text)

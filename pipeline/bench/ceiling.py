@@ -21,7 +21,10 @@ from pipeline.config.paths import PROJECT
 from pipeline.data.recording import label_runs, series_name
 from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find, run
+from pipeline.stages.jobs import jobs
+from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "recipes.md"
 DELAYS = (0.0, 0.1, 0.2, 0.4, 0.8)  # s
@@ -65,11 +68,11 @@ def main(overrides: list[str]) -> None:
     overrides : list of str
         As on the pipeline's command line.
     """
-    flow = Flow(compose([*DATA, *SPLIT, "filter=fbl", "stage=filter", *overrides]))
-    run(flow.config)
-    rate = flow.about.rate / flow.every
-    jobs = flow.jobs(flow.found(), final=False)
-    events = jobs[0].events
+    context = Context(compose([*DATA, *SPLIT, "filter=fbl", "stage=filter", *overrides]))
+    run(context.config)
+    rate = context.about.rate / context.every
+    planned = jobs(context, find(context), final=False)
+    events = planned[0].events
     lines = [
         f"| known after | {' | '.join(events)} | mean |",
         "|---" + "|--:" * (len(events) + 1) + "|",
@@ -77,7 +80,7 @@ def main(overrides: list[str]) -> None:
     fitted, held_out = (
         [
             (subject, np.load(job.folder / f"{series_name(subject, series)}_labels.npy"))
-            for job in jobs
+            for job in planned
             for subject, series in getattr(job, part)
         ]
         for part in ("fit", "held_out")
@@ -100,7 +103,7 @@ def main(overrides: list[str]) -> None:
         row = list(score(truth, scores, events).row().values())
         lines.append(f"| {delay:g} s | " + " | ".join(f"{value:.4f}" for value in row) + " |")
         print(lines[-1], flush=True)
-    text = "\n".join(lines) + f"\n\n{machine(flow.cores)}; {len(flow.subjects)} subjects.\n"
+    text = "\n".join(lines) + f"\n\n{machine(cores())}; {len(context.subjects)} subjects.\n"
     write_between(DOC, "ceiling", text)
 
 

@@ -17,7 +17,9 @@ from pipeline.config.options import Cell
 from pipeline.config.paths import PROJECT
 from pipeline.detectors.lstm.network import Detector
 from pipeline.results import scoring
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import run
+from pipeline.work.machine import cores
 
 README = PROJECT / "README.md"
 
@@ -34,13 +36,13 @@ def main(overrides: list[str]) -> None:
     for cell in Cell:
         chosen = ["dataset=simulated", "stage=evaluate", *overrides, f"model.cell={cell.name}"]
         config = compose(chosen)
-        flow = Flow(config)
+        context = Context(config)
         auc = run(config).auc
         assert auc is not None
         # From the stage's own records, so that a cell trained earlier shows what it took then.
-        records = flow.train_folder.path.glob("*_validate.json")
+        records = context.train_folder.path.glob("*_validate.json")
         seconds[cell.name] = sum(json.loads(file.read_text())["seconds"] for file in records)
-        model = next(flow.train_folder.path.glob("*_validate_model.pt"))
+        model = next(context.train_folder.path.glob("*_validate_model.pt"))
         weights = Detector.load(model).network.parameters()
         sizes[cell.name] = sum(weight.numel() for weight in weights)
         rows[cell.name] = auc.loc["pooled"]
@@ -51,7 +53,7 @@ def main(overrides: list[str]) -> None:
         table.append(f"{line} {sizes[cell_name]:>10,} | {seconds[cell_name]:>7.0f} |")
     text = (
         "\n".join(table)
-        + f"\n\n{machine(flow.cores)}; seed {config.seed}; seconds of training, one process a "
+        + f"\n\n{machine(cores())}; seed {config.seed}; seconds of training, one process a "
         + "subject, added up over the subjects.\n"
     )
     print(text)

@@ -31,8 +31,11 @@ from pipeline.data.recording import label_runs, series_name
 from pipeline.detectors.lstm.training import Job
 from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find, run
+from pipeline.stages.jobs import jobs
 from pipeline.work.files import write_whole
+from pipeline.work.machine import cores
 
 Labels = NDArray[np.uint8]
 SHIFT_SECONDS = 5.0
@@ -119,14 +122,14 @@ def main(arguments: list[str]) -> None:
     """
     presets, overrides = chosen_presets(arguments, PRESETS)
     overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]
-    flow = Flow(compose([*overrides, "experiment=fbl_lda", "stage=filter"]))
-    run(flow.config)
-    found, data = flow.found(), flow.config.dataset
+    context = Context(compose([*overrides, "experiment=fbl_lda", "stage=filter"]))
+    run(context.config)
+    found, data = find(context), context.config.dataset
     kaggle = compose(["dataset=kaggle"]).dataset
     aucs: dict[str, list[float]] = {preset: [] for preset in presets}
     for change in CHANGES:
-        folder = flow.derived / f"leak-{flow.simulate_folder.key}" / change
-        changed_raw(found, change, flow.about.rate, folder)
+        folder = context.derived / f"leak-{context.simulate_folder.key}" / change
+        changed_raw(found, change, context.about.rate, folder)
         for preset in presets:
             brief = [BRIEF[preset]] if preset in BRIEF else []
             config = compose([f"experiment={preset}", *brief, *overrides])
@@ -147,9 +150,9 @@ def main(arguments: list[str]) -> None:
             + " | ".join(f"{value:.4f}" for value in values)
             + " |"
         )
-    explained = rhythm(flow.jobs(found, final=False), flow.about.rate / flow.every)
+    explained = rhythm(jobs(context, found, final=False), context.about.rate / context.every)
     lines.append(f"| the time since the last HandStart, known exactly | - | {explained:.4f} |")
-    text = "\n".join(lines) + f"\n\n{machine(flow.cores)}; the same recordings and split.\n"
+    text = "\n".join(lines) + f"\n\n{machine(cores())}; the same recordings and split.\n"
     print(text)
     write_between(DOC, "leak", text)
 

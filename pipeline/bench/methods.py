@@ -27,9 +27,13 @@ from pipeline.data.simulator import MOST_SUBJECTS
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.results import scoring
 from pipeline.results.figures import cost_picture
-from pipeline.stages.flow import Flow, run
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find, run
+from pipeline.stages.jobs import fold_jobs, jobs, place
+from pipeline.stages.train import load
 from pipeline.tracking.runs import Tracker
 from pipeline.work.files import write_whole
+from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")
@@ -99,28 +103,28 @@ def pooled_auc(config: Config) -> float:
     return float(auc.loc["pooled", "mean"])
 
 
-def fit_seconds(flow: Flow) -> float:
+def fit_seconds(context: Context) -> float:
     """Add up what the fits took, by their own records: also those of an earlier command."""
-    found, seconds = flow.found(), 0.0
-    for level in (flow, *flow.members):
-        jobs = level.jobs(found, final=False)
-        if level is not flow:
-            jobs += level.fold_jobs(found, flow.config.stack.folds)
-        for job in jobs:
-            record = (level.place(job).path / f"{job.name}.json").read_text()
+    found, seconds = find(context), 0.0
+    for level in (context, *context.members):
+        planned = jobs(level, found, final=False)
+        if level is not context:
+            planned += fold_jobs(level, found, context.config.stack.folds)
+        for job in planned:
+            record = (place(level, job).path / f"{job.name}.json").read_text()
             seconds += json.loads(record)["seconds"]
     return seconds
 
 
-def rows_a_second(flow: Flow) -> float:
+def rows_a_second(context: Context) -> float:
     """Time the first model on the first held-out series: raw rows that it predicts in a second."""
-    job = flow.jobs(flow.found(), final=False)[0]
-    detector = flow.load(job)
+    job = jobs(context, find(context), final=False)[0]
+    detector = load(context, job)
     subject, series = job.held_out[0]
     features = np.load(job.folder / f"{series_name(subject, series)}_features.npy")
     begun = time.perf_counter()
     detector.predict(features, subject)
-    return len(features) * flow.every / (time.perf_counter() - begun)
+    return len(features) * context.every / (time.perf_counter() - begun)
 
 
 def main(arguments: list[str]) -> None:
@@ -139,11 +143,11 @@ def main(arguments: list[str]) -> None:
         wanted = [f"experiment={preset}", *LONGER.get(preset, ()), *DATA, *SPLIT, *overrides]
         peak = measure(wanted)
         config = compose(wanted)
-        flow = Flow(config)
-        auc = pd.read_csv(flow.results_folder.path / flow.file("auc", "csv"), index_col=0)
-        minutes = fit_seconds(flow) / 60
+        context = Context(config)
+        auc = pd.read_csv(context.results_folder.path / context.file("auc", "csv"), index_col=0)
+        minutes = fit_seconds(context) / 60
         aucs[preset] = auc.loc["pooled"]
-        own, speed = float(auc.loc["subject_mean", "mean"]), rows_a_second(flow)
+        own, speed = float(auc.loc["subject_mean", "mean"]), rows_a_second(context)
         between = " to ".join(f"{auc.loc[f'pooled_{end}', 'mean']:.3f}" for end in ("low", "high"))
         costs[preset] = between, own, minutes, speed, peak
         row = {f"auc_{event}": float(value) for event, value in aucs[preset].dropna().items()}
@@ -156,10 +160,10 @@ def main(arguments: list[str]) -> None:
     ]
     for line, (between, own, minutes, rows, peak) in zip(lines[2:], costs.values(), strict=True):
         table.append(f"{line} {between} | {own:.4f} | {minutes:.1f} | {rows:,.0f} | {peak:.1f} |")
-    subjects = {raw.subject for raw in flow.found()}
+    subjects = {raw.subject for raw in find(context)}
     table += [
         "",
-        f"{machine(flow.cores)}; {len(subjects)} subjects, seed {config.seed}. Minutes of all "
+        f"{machine(cores())}; {len(subjects)} subjects, seed {config.seed}. Minutes of all "
         "subjects' fits added up, features ready; memory of the largest process, of this command "
         "alone: little where all was fresh already.",
         "",

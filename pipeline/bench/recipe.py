@@ -21,7 +21,10 @@ from pipeline.data.recording import series_name
 from pipeline.detectors.lstm.network import Detector, hold, predict
 from pipeline.features.filter_bank import FeatureSeries
 from pipeline.results.scoring import score
-from pipeline.stages.flow import Flow
+from pipeline.stages.context import Context
+from pipeline.stages.flow import find
+from pipeline.stages.jobs import jobs
+from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "recipe-2015.md"
 PRESET = ("dataset=simulated", "experiment=paszke2015", "model.hidden=100", "stage=evaluate")
@@ -45,24 +48,26 @@ KEPT_STATE = "as the preset, the state not reset between predicted files (theirs
 PER_FILE = "as the preset, mean over files of each file's AUC (theirs)"
 
 
-def _ways(flow: Flow) -> dict[str, float]:
+def _ways(context: Context) -> dict[str, float]:
     """Score the preset's models the two ways in which its author's code differs from Kaggle's."""
-    found = flow.found()
+    found = find(context)
     truth, kept, files = [], [], []
-    for job in flow.jobs(found, final=False):
-        detector = Detector.load(flow.train_folder.path / f"{job.name}_model.pt")
+    for job in jobs(context, found, final=False):
+        detector = Detector.load(context.train_folder.path / f"{job.name}_model.pt")
         series = [FeatureSeries.load(job.folder, *key) for key in job.held_out]
         joined = torch.cat([detector.standardise(s.features, s.subject) for s in series])
         logits = predict(detector.network, joined, detector.stride)
         cuts = np.cumsum([len(s.features) for s in series])[:-1]
         for one, its_logits in zip(series, np.split(logits, cuts), strict=True):
             name = series_name(one.subject, one.series)
-            labels = np.load(flow.ingest_folder.path / f"{name}_events.npy")
-            alone = np.load(flow.train_folder.path / f"{name}_logits.npy")
+            labels = np.load(context.ingest_folder.path / f"{name}_events.npy")
+            alone = np.load(context.train_folder.path / f"{name}_logits.npy")
             truth.append(labels)
-            kept.append(hold(its_logits, flow.every, len(labels)))
-            files.append(score(labels, hold(alone, flow.every, len(labels)), flow.about.events))
-    pooled = score(np.concatenate(truth), np.concatenate(kept), flow.about.events)
+            kept.append(hold(its_logits, context.every, len(labels)))
+            files.append(
+                score(labels, hold(alone, context.every, len(labels)), context.about.events)
+            )
+    pooled = score(np.concatenate(truth), np.concatenate(kept), context.about.events)
     per_file = [file.row()["mean"] for file in files]
     return {
         KEPT_STATE: float(pooled.row()["mean"] or np.nan),
@@ -85,13 +90,13 @@ def main(overrides: list[str]) -> None:
             config = compose(chosen)
             values.setdefault(name, []).append(pooled_auc(config))
             if not correction:
-                flow = Flow(config)
-                for way, value in _ways(flow).items():
+                context = Context(config)
+                for way, value in _ways(context).items():
                     values.setdefault(way, []).append(value)
     base = statistics.fmean(values["the preset"])
     lines = [SEEDS_HEAD, SEEDS_RULE]
     lines += [seeds_row(name, aucs, base) for name, aucs in values.items()]
-    text = "\n".join(lines) + f"\n\n{machine(flow.cores)}; seeds {', '.join(map(str, SEEDS))}.\n"
+    text = "\n".join(lines) + f"\n\n{machine(cores())}; seeds {', '.join(map(str, SEEDS))}.\n"
     print(text)
     write_between(DOC, "corrections", text)
 

@@ -56,7 +56,7 @@ class Filter:
         demand(len(self.lowpass_hz) + len(bands) > 0, "lowpass_hz",
                "must not be empty while there are no bands either")  # fmt: skip
         demand(all(0 < f < nyquist for f in self.lowpass_hz), "lowpass_hz",
-               f"must lie between 0 and {nyquist:g} Hz, half of the rate that is filtered")  # fmt: skip
+               f"must lie between 0 and {nyquist:g} Hz: half of the filtered rate")  # fmt: skip
         for key in ("power_bands_hz", "covariance_bands_hz"):
             demand(
                 all(len(b) == 2 and 0 < b[0] < b[1] < nyquist for b in getattr(self, key)),

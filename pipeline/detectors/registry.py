@@ -23,12 +23,15 @@ class Entry:
         Whether it uses a GPU where there is one.
     resumable : bool
         Whether a fit that was killed continues from its checkpoint.
+    random : bool
+        Whether the recipe's seed changes what is learned.
     """
 
     module: str
     name: str
     gpu: bool = False
     resumable: bool = False
+    random: bool = False
 
     def load(self) -> type[Detector]:
         """Import the detector's class."""
@@ -37,10 +40,12 @@ class Entry:
 
 # By ``method.kind``.
 METHODS = {
-    "lstm": Entry("pipeline.detectors.lstm.detector", "LstmDetector", gpu=True, resumable=True),
+    "lstm": Entry(
+        "pipeline.detectors.lstm.detector", "LstmDetector", gpu=True, resumable=True, random=True
+    ),
     "lda": Entry("pipeline.detectors.linear", "LinearDetector"),
     "lr": Entry("pipeline.detectors.linear", "LinearDetector"),
-    "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True),
-    "cnn": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True),
+    "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
+    "cnn": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "semi_markov": Entry("pipeline.detectors.semi_markov.detector", "SemiMarkovDetector"),
 }

@@ -121,22 +121,27 @@ def work(
     """
     begun = time.monotonic()
 
-    def load(keys: Sequence[Key]) -> list[FeatureSeries]:
+    def series_of(keys: Sequence[Key]) -> list[FeatureSeries]:
         return [FeatureSeries.load(job.folder, *key) for key in keys]
 
     data = FitData(
-        name=job.name, fitted=load(job.fit), held_out=load(job.held_out),
-        shared=[series.moments for series in load(job.scale)], events=job.events, seed=seed,
+        name=job.name, fitted=series_of(job.fit), held_out=series_of(job.held_out),
+        shared=[series.moments for series in series_of(job.scale)], events=job.events, seed=seed,
         device=device, epochs=_chosen_epochs(job.history), scratch=scratch, report=report,
     )  # fmt: skip
     learner: type[Detector] = getattr(import_module(detector[0]), detector[1])
     fitted, history = learner.fit(data, options)
-    for series in [*data.held_out, *load(job.test)]:
+    for series in [*data.held_out, *series_of(job.test)]:
         logits = fitted.predict(series.features, series.subject)
         np.save(scratch / logits_file((series.subject, series.series)), logits)
     history = _with_score(history, data, scratch, time.monotonic() - begun)
     pd.DataFrame(history).to_csv(scratch / job.lines, index=False)
     fitted.save(scratch / job.model)
+
+
+def load(context: Context, job: Job) -> Detector:
+    """Load what a job has fitted."""
+    return context.entry.load().load(place(context, job).path / job.model)
 
 
 def _chosen_epochs(history: Path | None) -> float | None:

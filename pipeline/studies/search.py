@@ -2,8 +2,8 @@
 
 ``python -m pipeline.studies.search [trials=20] [study=NAME] [overrides]`` asks Optuna for values, a
 trial at a time, and runs the pipeline with them. Trials learn from the first of the training series
-and are scored on the last; the held-out series choose nothing, so that their score stays an honest one. The
-study is a file of its own: killed and given again, or with more trials, it goes on.
+and are scored on the last; the held-out series choose nothing, so that their score stays an honest
+one. The study is a file of its own: killed and given again, or with more trials, it goes on.
 
 ``... search best [name=tuned] [study=NAME] [overwrite=true]`` writes the preset.
 """
@@ -32,7 +32,8 @@ from tqdm import tqdm
 from yaml import MarkedYAMLError
 
 from pipeline.config.compose import compose, mistake
-from pipeline.config.options import Config, Kind, plain
+from pipeline.config.methods import LstmMethod
+from pipeline.config.options import Config, plain
 from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking.runs import flatten
@@ -225,7 +226,7 @@ def search(
 
     config = found.config
     common = [*found.overrides, *inner_split(config), "stage=evaluate"]
-    if config.method.kind is not Kind.lstm or config.stack.members:
+    if not isinstance(config.method, LstmMethod) or config.stack.members:
         raise ConfigError(f"experiment={config.recipe}: a study searches around an LSTM")
     found.file.parent.mkdir(parents=True, exist_ok=True)
     with alone(found.lock, refuse):

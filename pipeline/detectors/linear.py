@@ -1,9 +1,8 @@
-"""Linear detectors: a discriminant or a logistic regression an event, on features and their past.
+"""Linear detectors: one discriminant or one logistic regression per event.
 
 They are the first level of the competition's winners
 (github.com/alexandrebarachant/Grasp-and-lift-EEG-challenge): on the filter bank (``fbl_lda``,
-``fbl_lr``), or on the filter bank now and some times ago (``fbl_delay_lr``). A detector of this
-kind predicts each row from that row and earlier ones of its series alone.
+``fbl_lr``), or on the filter bank now and at some earlier times (``fbl_delay_lr``).
 """
 
 from __future__ import annotations
@@ -11,37 +10,36 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
-from pipeline.detectors.taps import Scalers, back, fit_scalers, pack, standardise, unpack
-from pipeline.features.filter_bank import FeatureSeries
-from pipeline.work.tasks import Report
+from pipeline.detectors.base import FitData, Line
+from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
+from pipeline.detectors.taps import back
 
-CHUNK = 4096  # rows that are widened by their past at a time
-# Beside `pipeline.detectors.taps.READS`, of the group ``method``.
-READS = ("tap_count", "tap_every", "shrinkage", "penalty_c", "iterations")
+if TYPE_CHECKING:  # a fitted detector is loaded without them
+    from pipeline.config.methods import LdaMethod, LrMethod
+
+CHUNK = 4096  # rows whose taps are laid side by side at a time
+NEVER = -20.0  # logit of an event that no fitted series has
 
 
 @dataclass(frozen=True)
 class LinearDetector:
-    """A weight for every feature, tap and event.
+    """One weight per tap, feature and event.
 
     Parameters
     ----------
-    weights : ndarray, shape (count * F, E)
-        For standardised features, those of the earliest tap first.
-    bias : ndarray, shape (E,)
+    weights : ndarray of float32, shape (count * F, E)
+        For standardised features; those of the earliest tap come first.
+    bias : ndarray of float32, shape (E,)
         Added.
     count, every : int
         The taps, see `pipeline.detectors.taps.back`.
     scalers : dict of int to (ndarray, ndarray)
-        By subject: the features' mean and standard deviation, each (F,).
+        By subject, see `pipeline.detectors.scaling`.
     """
 
     weights: np.ndarray
@@ -49,6 +47,42 @@ class LinearDetector:
     count: int
     every: int
     scalers: Scalers
+
+    @classmethod
+    def fit(cls, data: FitData, options: LdaMethod | LrMethod) -> tuple[LinearDetector, list[Line]]:
+        """Fit a linear classifier for each event; each subject is standardised for itself.
+
+        Parameters
+        ----------
+        data : FitData
+            On what; it is told of each event that is done.
+        options : LdaMethod or LrMethod
+            Which classifier. L-BFGS ends after ``iterations``, if its score still moves.
+
+        Returns
+        -------
+        LinearDetector
+        list of dict
+            One line: there are no epochs, and no loss is measured.
+        """
+        scalers, x, y = fit_scalers(data.fitted), [], []
+        for series in data.fitted:
+            ready = standardise(np.asarray(series.features), scalers[series.subject])
+            rows = np.arange(0, len(ready), options.fit_every)
+            taps = back(rows, options.tap_count, options.tap_every)
+            x.append(ready[taps].reshape(len(rows), -1))
+            y.append(np.asarray(series.labels)[rows])
+        features, labels = np.concatenate(x), np.concatenate(y)
+        del x
+        weights = np.zeros((features.shape[1], labels.shape[1]))
+        bias = np.full(labels.shape[1], NEVER)
+        for event, column in enumerate(labels.T):
+            if column.any():
+                weights[:, event], bias[event] = _fit_event(options, features, column)
+            data.report(1 / labels.shape[1], {})
+        single = weights.astype(np.float32), bias.astype(np.float32)
+        line = {"epoch": 1.0, "step": 1, "loss": np.nan, "learning_rate": np.nan, "best": True}
+        return cls(*single, options.tap_count, options.tap_every, scalers), [line]
 
     def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
@@ -78,51 +112,24 @@ class LinearDetector:
         return cls(weights, bias, count, every, unpack(stored["scalers"]))
 
 
-def fit(
-    fitted: list[FeatureSeries], method: dict[str, Any], report: Report
-) -> tuple[LinearDetector, list[dict[str, float]]]:
-    """Fit one detector.
+def _fit_event(
+    options: LdaMethod | LrMethod, features: np.ndarray, column: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Fit one event's weights, shape (count * F,), and its bias."""
+    # Here, because to load and apply a fitted detector does not need scikit-learn.
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
 
-    Parameters
-    ----------
-    fitted : list of FeatureSeries
-        Each subject is standardised for itself.
-    method : dict
-        The group ``method``; its ``kind`` is ``lda`` or ``lr``.
-    report : callable
-        Told each event as it is done.
+    from pipeline.config.methods import LdaMethod
 
-    Returns
-    -------
-    LinearDetector
-    list of dict
-        The history, of one line with nothing in it. A logistic regression ends after
-        ``method.iterations`` at the latest, when its score stands still.
-    """
-    scalers, count, every = fit_scalers(fitted), method["tap_count"], method["tap_every"]
-    x, y = [], []
-    for series in fitted:
-        ready = standardise(np.asarray(series.features), scalers[series.subject])
-        rows = np.arange(0, len(ready), method["fit_every"])
-        x.append(ready[back(rows, count, every)].reshape(len(rows), -1))
-        y.append(np.asarray(series.labels)[rows])
-    features, labels = np.concatenate(x), np.concatenate(y)
-    del x
-    weights = np.zeros((features.shape[1], labels.shape[1]))
-    bias = np.full(labels.shape[1], -20.0)  # of an event that never happens
-    for event, column in enumerate(labels.T):
-        if column.any():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # its end is method.iterations
-                model = _model(method).fit(features, column)
-            weights[:, event], bias[event] = model.coef_[0], model.intercept_[0]
-        report(1 / labels.shape[1], {})
-    single = weights.astype(np.float32), bias.astype(np.float32)
-    return LinearDetector(*single, count, every, scalers), [{}]
-
-
-def _model(method: dict[str, Any]) -> LinearDiscriminantAnalysis | LogisticRegression:
-    if method["kind"] == "lda":
+    model: Any
+    if isinstance(options, LdaMethod):
         # lsqr solves with the classes' covariance, and so needs no SVD of all rows
-        return LinearDiscriminantAnalysis(solver="lsqr", shrinkage=method["shrinkage"])
-    return LogisticRegression(C=method["penalty_c"], max_iter=method["iterations"])
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=options.shrinkage)
+    else:
+        model = LogisticRegression(C=options.penalty_c, max_iter=options.iterations)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # options.iterations is a limit
+        model.fit(features, column)
+    return model.coef_[0], model.intercept_[0]

@@ -1,4 +1,4 @@
-"""Networks that predict a row from a window of earlier ones, with no state between predictions.
+"""Networks that predict a row from its taps, with no state from one prediction to the next.
 
 ``gru_taps``
     The level-1 recurrent net of the competition's winners, a GRU over 40 rows of a filter bank in
@@ -9,45 +9,43 @@
     spatial filters on 500 rows of the last 8 s of low-passed EEG, then dense layers
     (lvl1/genPreds_CNN_Tim.py and models/cnn_script_1D_30Hz.yml).
 
-Both learn from random windows by stochastic gradient descent with Nesterov's momentum.
+Both learn from random rows by stochastic gradient descent with Nesterov's momentum.
 """
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipeline.detectors.lstm.network import Dropout
-from pipeline.detectors.lstm.training import choose_device
-from pipeline.detectors.taps import Scalers, back, fit_scalers, pack, standardise, unpack
+from pipeline.detectors.base import FitData, Line
+from pipeline.detectors.device import choose_device
+from pipeline.detectors.dropout import Dropout
+from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
+from pipeline.detectors.taps import back
 from pipeline.errors import PipelineError
-from pipeline.features.filter_bank import FeatureSeries
-from pipeline.work.tasks import Report
+
+if TYPE_CHECKING:
+    from pipeline.config.methods import CnnMethod, GruMethod
 
 # Rows predicted at a time: always the same number, because the last bits of a matrix product
 # depend on its size.
 CHUNK = 512
-TOLD = 20  # lines of the history, and reports of the loss
-# Beside `pipeline.detectors.taps.READS`, of the group ``method``.
-READS = (
-    "tap_count", "tap_every", "units", "filters", "input_dropout", "dropout", "batch", "updates",
-    "learning_rate", "momentum",
-)  # fmt: skip
+LINES = 20  # of the history: so many times the mean loss is told
 
 
 class TapGRU(nn.Module):
-    """Dropout, a GRU whose last state goes on, a dense layer, dropout, and the logits.
+    """Dropout, a GRU of which the last state is used, a dense layer, dropout, and the logits.
 
     Parameters
     ----------
-    n_features, n_events, count : int
-        F, E, and the window's rows.
+    n_features, n_events : int
+        F and E.
     units : int
         Of the GRU and of the dense layer.
     input_dropout, dropout : float
@@ -55,9 +53,8 @@ class TapGRU(nn.Module):
     """
 
     def __init__(
-        self, n_features: int, n_events: int, count: int, *, units: int, input_dropout: float,
-        dropout: float,
-    ) -> None:  # fmt: skip
+        self, n_features: int, n_events: int, *, units: int, input_dropout: float, dropout: float
+    ) -> None:
         super().__init__()
         self.input_dropout = Dropout(input_dropout)
         self.gru = nn.GRU(n_features, units, batch_first=True)
@@ -65,23 +62,23 @@ class TapGRU(nn.Module):
             nn.Linear(units, units), nn.ReLU(), Dropout(dropout), nn.Linear(units, n_events)
         )
 
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Turn windows, shape (B, count, F), into logits, shape (B, E)."""
-        _, last = self.gru(self.input_dropout(windows))
+    def forward(self, taps: torch.Tensor) -> torch.Tensor:
+        """Turn the taps of B rows, shape (B, count, F), into logits, shape (B, E)."""
+        _, last = self.gru(self.input_dropout(taps))
         return self.head(last[0])
 
 
 class SpatialCNN(nn.Module):
-    """Dropout, spatial filters, and two dense layers over all of the window.
+    """Dropout, spatial filters, and two dense layers over all taps.
 
     Parameters
     ----------
     n_features, n_events, count : int
-        Channels, E, and the window's rows.
+        Channels, E, and taps per row.
     units : int
         Of each dense layer.
     filters : int
-        Weighted sums of the channels, the same at each row, with a rectifier: convolutions of
+        Weighted sums of the channels, the same for each tap, with a rectifier: convolutions of
         width 1.
     input_dropout, dropout : float
         Of the samples; after each dense layer.
@@ -99,37 +96,88 @@ class SpatialCNN(nn.Module):
             nn.Linear(units, units), nn.ReLU(), Dropout(dropout), nn.Linear(units, n_events),
         )  # fmt: skip
 
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Turn windows, shape (B, count, F), into logits, shape (B, E)."""
-        return self.head(torch.relu(self.spatial(self.input_dropout(windows))).flatten(1))
+    def forward(self, taps: torch.Tensor) -> torch.Tensor:
+        """Turn the taps of B rows, shape (B, count, C), into logits, shape (B, E)."""
+        return self.head(torch.relu(self.spatial(self.input_dropout(taps))).flatten(1))
 
 
-def build(method: dict[str, Any], n_features: int, n_events: int) -> nn.Module:
-    """Make the network that the group ``method`` names."""
-    shape = n_features, n_events, method["tap_count"]
-    chosen = {key: method[key] for key in ("units", "input_dropout", "dropout")}
-    if method["kind"] == "gru":
-        return TapGRU(*shape, **chosen)
-    return SpatialCNN(*shape, filters=method["filters"], **chosen)
+def make_network(method: GruMethod | CnnMethod, n_features: int, n_events: int) -> nn.Module:
+    """Make the network that the options describe.
+
+    Parameters
+    ----------
+    method : GruMethod or CnnMethod
+        The options.
+    n_features, n_events : int
+        F and E.
+    """
+    from pipeline.config.methods import CnnMethod
+
+    dropouts = {"input_dropout": method.input_dropout, "dropout": method.dropout}
+    if isinstance(method, CnnMethod):
+        return SpatialCNN(
+            n_features, n_events, method.tap_count, units=method.units, filters=method.filters,
+            **dropouts,
+        )  # fmt: skip
+    return TapGRU(n_features, n_events, units=method.units, **dropouts)
 
 
 @dataclass(frozen=True)
-class WindowedDetector:
-    """A trained network with what it needs to be applied.
+class TapNetworkDetector:
+    """A trained network with what is needed to apply it.
 
     Parameters
     ----------
     network : Module
-        From windows, shape (B, count, F), to logits, shape (B, E).
-    options : dict
-        ``n_features``, ``n_events`` and ``method``, of which `build` makes the network anew.
+        From taps, shape (B, count, F), to logits, shape (B, E).
+    method : GruMethod or CnnMethod
+        The options that it was made from.
+    n_features, n_events : int
+        F and E.
     scalers : dict of int to (ndarray, ndarray)
-        By subject: the features' mean and standard deviation, each (F,).
+        By subject, see `pipeline.detectors.scaling`.
     """
 
     network: nn.Module
-    options: dict[str, Any]
+    method: GruMethod | CnnMethod
+    n_features: int
+    n_events: int
     scalers: Scalers
+
+    @classmethod
+    def fit(
+        cls, data: FitData, options: GruMethod | CnnMethod
+    ) -> tuple[TapNetworkDetector, list[Line]]:
+        """Train one network on random rows; each subject is standardised for itself.
+
+        Parameters
+        ----------
+        data : FitData
+            On what; it is told the progress and the loss.
+        options : GruMethod or CnnMethod
+            Of the network and of the descent.
+
+        Returns
+        -------
+        TapNetworkDetector
+        list of dict
+            `LINES` lines, or one per update if there are fewer: the mean loss since the line
+            before. The last one is the best: nothing is chosen.
+
+        Raises
+        ------
+        PipelineError
+            When the loss is no longer finite.
+        """
+        names = " ".join(f"{series.subject}-{series.series}" for series in data.fitted)
+        seed = zlib.crc32(f"{data.seed} {names}".encode())
+        torch.manual_seed(seed)
+        scalers = fit_scalers(data.fitted)
+        rows = _Rows.of(data, scalers, options, np.random.default_rng(seed))
+        n_features, n_events = rows.x.shape[1], rows.y.shape[1]
+        network = make_network(options, n_features, n_events).to(rows.x.device)
+        lines = _descend(network, rows, options, data)
+        return cls(network, options, n_features, n_events, scalers), lines
 
     @torch.no_grad()
     def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
@@ -137,104 +185,125 @@ class WindowedDetector:
         self.network.eval()
         device = next(self.network.parameters()).device
         ready = torch.from_numpy(standardise(features, self.scalers[subject])).float().to(device)
-        method, parts = self.options["method"], []
+        count, every, parts = self.method.tap_count, self.method.tap_every, []
         for begin in range(0, len(ready), CHUNK):
             rows = np.minimum(np.arange(begin, begin + CHUNK), len(ready) - 1)
-            taps = torch.from_numpy(back(rows, method["tap_count"], method["tap_every"]))
-            parts.append(self.network(ready[taps.to(device)]).float().cpu().numpy())
+            taps = torch.from_numpy(back(rows, count, every)).to(device)
+            parts.append(self.network(ready[taps]).float().cpu().numpy())
         return np.concatenate(parts)[: len(ready)]
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
         stored = {
-            "options": self.options,
+            "options": {
+                "n_features": self.n_features, "n_events": self.n_events,
+                "method": asdict(self.method),
+            },
             "scalers": pack(self.scalers),
             "weights": {k: v.cpu() for k, v in self.network.state_dict().items()},
-        }
+        }  # fmt: skip
         torch.save(stored, path)
 
     @classmethod
-    def load(cls, path: Path) -> WindowedDetector:
+    def load(cls, path: Path) -> TapNetworkDetector:
         """Read what `save` wrote, onto the CPU."""
+        from pipeline.config.methods import CnnMethod, GruMethod
+
         stored = torch.load(path, map_location="cpu", weights_only=True)
         options = stored["options"]
-        network = build(options["method"], options["n_features"], options["n_events"])
+        kept = options["method"]
+        kind = CnnMethod if kept["kind"] == "cnn" else GruMethod
+        # Older files also hold options of other methods.
+        method = kind(**{k: v for k, v in kept.items() if k in kind.__dataclass_fields__})
+        network = make_network(method, options["n_features"], options["n_events"])
         network.load_state_dict(stored["weights"])
-        return cls(network, options, unpack(stored["scalers"]))
+        scalers = unpack(stored["scalers"])
+        return cls(network, method, options["n_features"], options["n_events"], scalers)
 
 
-def fit(
-    fitted: list[FeatureSeries], method: dict[str, Any], report: Report
-) -> tuple[WindowedDetector, list[dict[str, float]]]:
-    """Fit one network on random windows.
+@dataclass(frozen=True)
+class _Rows:
+    """All fitted series end to end, from which random rows are drawn with their taps.
 
     Parameters
     ----------
-    fitted : list of FeatureSeries
-        Each subject is standardised for itself.
-    method : dict
-        The group ``method``, its ``kind`` gru or cnn, and beside it ``seed`` and ``device``.
-    report : callable
-        Told the progress and the loss.
-
-    Returns
-    -------
-    WindowedDetector
-    list of dict
-        The history: loss and learning rate, `TOLD` times.
-
-    Raises
-    ------
-    PipelineError
-        When the loss is no longer finite.
+    x, y : Tensor, shape (N, F) and (N, E)
+        Standardised features and labels.
+    first : ndarray of int, shape (N,)
+        Where each row's series begins.
+    candidates : ndarray of int
+        The rows that may be drawn.
+    count, every : int
+        The taps, see `pipeline.detectors.taps.back`.
+    random : Generator
+        Draws.
     """
-    names = " ".join(f"{series.subject}-{series.series}" for series in fitted)
-    seed = zlib.crc32(f"{method['seed']} {names}".encode())
-    torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    device = choose_device(method["device"])
-    scalers = fit_scalers(fitted)
-    x = torch.cat(
-        [
-            torch.from_numpy(standardise(np.asarray(s.features), scalers[s.subject])).float()
-            for s in fitted
-        ]
-    ).to(device)
-    y = torch.from_numpy(np.concatenate([np.asarray(s.labels) for s in fitted])).float().to(device)
-    lengths = [len(series.features) for series in fitted]
-    first = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)  # of each row's series
-    candidates = np.flatnonzero((np.arange(len(first)) - first) % method["fit_every"] == 0)
 
-    kept = {key: value for key, value in method.items() if key not in ("seed", "device")}
-    options = {"n_features": x.shape[1], "n_events": y.shape[1], "method": kept}
-    network = build(method, x.shape[1], y.shape[1]).to(device)
+    x: torch.Tensor
+    y: torch.Tensor
+    first: np.ndarray
+    candidates: np.ndarray
+    count: int
+    every: int
+    random: np.random.Generator
+
+    @classmethod
+    def of(
+        cls, data: FitData, scalers: Scalers, options: GruMethod | CnnMethod,
+        random: np.random.Generator,
+    ) -> _Rows:  # fmt: skip
+        """Lay the series end to end, on the device."""
+        device = choose_device(data.device)
+        ready = [
+            torch.from_numpy(standardise(np.asarray(s.features), scalers[s.subject])).float()
+            for s in data.fitted
+        ]
+        labels = np.concatenate([np.asarray(s.labels) for s in data.fitted])
+        lengths = [len(series.features) for series in data.fitted]
+        first = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)
+        candidates = np.flatnonzero((np.arange(len(first)) - first) % options.fit_every == 0)
+        return cls(
+            torch.cat(ready).to(device), torch.from_numpy(labels).float().to(device), first,
+            candidates, options.tap_count, options.tap_every, random,
+        )  # fmt: skip
+
+    def draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw so many rows: their taps, shape (B, count, F), and their labels, shape (B, E)."""
+        rows = self.random.choice(self.candidates, count)
+        taps = torch.from_numpy(back(rows, self.count, self.every, self.first[rows]))
+        return self.x[taps.to(self.x.device)], self.y[rows]
+
+
+def _descend(
+    network: nn.Module, rows: _Rows, options: GruMethod | CnnMethod, data: FitData
+) -> list[Line]:
+    """Update the weights ``options.updates`` times; give the history."""
     optimiser = torch.optim.SGD(
-        network.parameters(), lr=method["learning_rate"], momentum=method["momentum"], nesterov=True
+        network.parameters(), lr=options.learning_rate, momentum=options.momentum, nesterov=True
     )
-    updates, history, loss_sum = method["updates"], [], 0.0
-    stops = {round(updates * (i + 1) / TOLD) for i in range(TOLD)} - {0}
-    since = 0
+    updates = options.updates
+    stops = {round(updates * (i + 1) / LINES) for i in range(LINES)} - {0}
+    lines: list[Line] = []
+    loss_sum, since = 0.0, 0
     for update in range(1, updates + 1):
-        rows = random.choice(candidates, method["batch"])
-        taps = torch.from_numpy(back(rows, method["tap_count"], method["tap_every"], first[rows]))
-        logits = network(x[taps.to(device)])
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, y[rows])
+        taps, labels = rows.draw(options.batch)
+        loss = nn.functional.binary_cross_entropy_with_logits(network(taps), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         loss_sum, since = loss_sum + loss.item(), since + 1
-        if update in stops:
-            if not np.isfinite(loss_sum):
-                raise PipelineError(
-                    f"subject {fitted[0].subject}: the loss is no longer finite after {update} "
-                    "updates; lower method.learning_rate"
-                )
-            history.append(
-                {
-                    "epoch": update / updates, "step": update, "loss": loss_sum / since,
-                    "learning_rate": method["learning_rate"],
-                }
-            )  # fmt: skip
-            report(since / updates, {"show": f"loss {loss_sum / since:.4f}"})
-            loss_sum, since = 0.0, 0
-    return WindowedDetector(network, options, scalers), history
+        if update not in stops:
+            continue
+        if not np.isfinite(loss_sum):
+            raise PipelineError(
+                f"{data.name}: the loss is no longer finite after {update} updates; "
+                "lower method.learning_rate"
+            )
+        line: dict[str, Any] = {
+            "epoch": update / updates, "step": update, "loss": loss_sum / since,
+            "learning_rate": options.learning_rate, "best": update == updates,
+        }  # fmt: skip
+        lines.append(line)
+        data.report(since / updates, {"show": f"loss {loss_sum / since:.4f}"})
+        loss_sum, since = 0.0, 0
+    return lines

@@ -74,6 +74,38 @@ def score(labels: np.ndarray, scores: np.ndarray, events: tuple[str, ...]) -> Sc
     return Score(result)
 
 
+def held_out_line(
+    logits: np.ndarray, labels: np.ndarray, events: tuple[str, ...]
+) -> dict[str, float | None]:
+    """Score held-out series at the features' rate, as part of a line of a fit's history.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (T', E)
+        Predictions of all held-out series, one after another.
+    labels : ndarray, shape (T', E)
+        Zeros and ones.
+    events : tuple of str
+        The columns' names.
+
+    Returns
+    -------
+    dict of str to float or None
+        ``valid_loss``, the mean binary cross-entropy, computed in float64; ``valid_auc_<event>``
+        and ``valid_auc_mean``, None where one is undefined.
+
+    Raises
+    ------
+    ValueError
+        As `score`.
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    # log(1 + exp(-|z|)) + max(z, 0) - z y: neither exponential overflows.
+    loss = np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0.0) - z * labels
+    aucs = {f"valid_auc_{name}": auc for name, auc in score(labels, logits, events).row().items()}
+    return {"valid_loss": float(loss.mean()), **aucs}
+
+
 def table(rows: dict[str, Score]) -> pd.DataFrame:
     """Put scores under each other: one row each, a column per event and the mean."""
     frame = pd.DataFrame({name: each.row() for name, each in rows.items()}).T

@@ -1,0 +1,104 @@
+"""The semi-Markov detector: one chain per subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pipeline.detectors.base import FitData, Line
+from pipeline.detectors.semi_markov.belief import follow
+from pipeline.detectors.semi_markov.chain import Chain
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from pipeline.config.methods import SemiMarkovMethod
+
+# Predicted probabilities keep this far from 0 and 1, which have no logits.
+CERTAIN = 1e-6
+
+
+@dataclass(frozen=True)
+class SemiMarkovDetector:
+    """A chain for every subject.
+
+    Parameters
+    ----------
+    chains : dict of int to Chain
+        By subject.
+    lags : int
+        How many rows predict a row, see `pipeline.detectors.semi_markov.chain.predict_from_past`.
+    half : int
+        An event's label reaches so many rows before and after it.
+    """
+
+    chains: dict[int, Chain]
+    lags: int
+    half: int
+
+    @classmethod
+    def fit(cls, data: FitData, options: SemiMarkovMethod) -> tuple[SemiMarkovDetector, list[Line]]:
+        """Fit a chain for each subject.
+
+        Parameters
+        ----------
+        data : FitData
+            Whole trials of any subjects; it is told of each subject that is done.
+        options : SemiMarkovMethod
+            The method's options.
+
+        Returns
+        -------
+        SemiMarkovDetector
+        list of dict
+            One line: there are no epochs, and no loss is measured.
+
+        Raises
+        ------
+        DataError
+            For a subject without any event.
+        """
+        # Here, because to load and apply a fitted detector does not need scikit-learn.
+        from pipeline.detectors.semi_markov.fit import fit_chain
+
+        subjects = sorted({series.subject for series in data.fitted})
+        chains, widths = {}, []
+        for subject in subjects:
+            own = [series for series in data.fitted if series.subject == subject]
+            chains[subject], seen = fit_chain(own, options)
+            if not seen:
+                raise DataError(
+                    f"subject {subject}: no event in the fitted series; check dataset.train_series"
+                )
+            widths += seen
+            data.report(1 / len(subjects), {})
+        line = {"epoch": 1.0, "step": 1, "loss": np.nan, "learning_rate": np.nan, "best": True}
+        return cls(chains, options.tap_count, int(np.median(widths)) // 2), [line]
+
+    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+        """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
+        chain = self.chains[subject]
+        chance = np.clip(follow(chain, self.half, *chain.evidence(features, self.lags)),
+                         CERTAIN, 1 - CERTAIN)  # fmt: skip
+        return (np.log(chance) - np.log1p(-chance)).astype(np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write tensors and plain values only, so that loading runs no code."""
+        chains = {
+            str(subject): {name: torch.from_numpy(part) for name, part in vars(chain).items()}
+            for subject, chain in self.chains.items()
+        }
+        torch.save({"chains": chains, "lags": self.lags, "half": self.half}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> SemiMarkovDetector:
+        """Read what `save` wrote."""
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        chains = {
+            int(subject): Chain(**{name: part.numpy() for name, part in parts.items()})
+            for subject, parts in stored["chains"].items()
+        }
+        return cls(chains, stored["lags"], stored["half"])

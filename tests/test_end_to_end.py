@@ -81,7 +81,7 @@ def test_a_second_run_does_no_stage_again_and_says_so(finished):
     assert again.returncode == 0, again.stderr
     stages = ("simulate", "ingest", "filter", "train", "evaluate", "final", "submit")
     for stage in stages:
-        assert re.search(rf"^{stage} +fresh, nothing to do", again.stdout, re.M), stage
+        assert re.search(rf"^{stage} +up to date", again.stdout, re.M), stage
     assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
 
 

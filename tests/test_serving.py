@@ -41,7 +41,7 @@ def test_what_cannot_be_predicted_is_refused(recipes_folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """A small command that was recorded, its model registered: the context, submission and store."""
+    """A small command that was recorded, its model registered: context, submission and store."""
     folder = tmp_path_factory.mktemp("recorded")
     uri = f"sqlite:///{folder / 'runs.db'}"
     more = ("tracking.enabled=true", f"tracking.uri={uri}", "tracking.register=grasp")

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.config.compose import compose_members
 from pipeline.data.kaggle_files import RawFile, RawSeries
 from pipeline.data.recording import series_name
 from pipeline.errors import ConfigError
 from pipeline.features.filter_bank import FeatureSeries
+from pipeline.stages import flow, members
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.stages.jobs import fold_jobs, folds, jobs
+from pipeline.work import runner
 from tests.conftest import SMALL_RECIPE, make_config
 
 STACK = (*SMALL_RECIPE, "experiment=stack", "stack.members=[fbl_lda]")
@@ -53,7 +56,7 @@ def test_each_series_is_predicted_once_and_by_no_model_that_saw_it(tmp_path, cou
     assert {series for _, series in second.predict} == {7, 8}
 
 
-def test_a_series_labels_do_not_reach_its_own_features(tmp_path):
+def test_a_series_labels_do_not_reach_its_own_features(tmp_path, monkeypatch):
     """Change the labels of one series: its members' logits stay, those of the others move."""
     config = make_config(tmp_path, *STACK, "stage=filter")
     quiet = lambda line: None  # noqa: E731
@@ -69,10 +72,12 @@ def test_a_series_labels_do_not_reach_its_own_features(tmp_path):
     before = logits()
     file = context.members[0].feature_folder.path / "subj1_series1_labels.npy"
     labels = np.load(file)
-    context.members[0].filter = lambda found: None  # which would put the right labels back
+    # Both would put the right labels back.
+    monkeypatch.setattr(flow, "make_features", lambda *_: None)
+    monkeypatch.setattr(runner, "_made", {})
     np.save(file, labels[::-1])
     found = find(context)
-    context.stack([raw for raw in found if raw.series != 4], found)
+    flow.stack(context, [raw for raw in found if raw.series != 4], found)
     after = logits()
     np.testing.assert_array_equal(after[1], before[1])
     assert not np.array_equal(after[2], before[2])
@@ -91,8 +96,8 @@ def test_another_number_of_folds_is_another_recipe_and_fits_nothing_twice(tmp_pa
     lines = [line.split(" in ")[0] for line in told if line.startswith("folds")]
     assert lines == [
         "folds    6 done",  # two folds, and all, of two subjects
-        "folds    6 done, 2 fresh",  # three folds
-        "folds    fresh, nothing to do (6 of 6)",
+        "folds    6 done, 2 up to date",  # three folds
+        "folds    up to date (6 of 6)",
     ]
 
 
@@ -103,9 +108,9 @@ def test_members_logits_are_put_side_by_side_as_of_their_time(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(10.0)[:, None])  # rows 0, 10, 20, ...
     np.save(tmp_path / "b.npy", np.arange(4.0)[:, None])  # rows 0, 25, 50, 75
     sources = [(tmp_path / "a.npy", 10), (tmp_path / "b.npy", 25)]
-    combine_series(
-        tmp_path, lambda *_: None, 1, 2, sources, 40, tmp_path / "signal.npy",
-        tmp_path / "events.npy",
+    members.work(
+        tmp_path, lambda *_: None, subject=1, series=2, logits=sources, every=40,
+        signal=tmp_path / "signal.npy", events=tmp_path / "events.npy",
     )  # fmt: skip
     made = FeatureSeries.load(tmp_path, 1, 2)
     np.testing.assert_array_equal(made.features, [[0, 0], [4, 1], [8, 3]])

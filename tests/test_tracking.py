@@ -86,7 +86,7 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(
             run(config, say=lambda line: None)
     told = []
     run(config, say=told.append)
-    assert any(line.startswith("train    fresh, nothing to do (2 of 2)") for line in told)
+    assert any(line.startswith("train    up to date (2 of 2)") for line in told)
     assert {r.info.status for r in runs_of(uri)} == {"FINISHED"}
 
 

@@ -77,17 +77,19 @@ def _imported(tree: ast.Module, package: str) -> Iterator[str]:
                 yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-@lru_cache(maxsize=512)
-def _read(module: str) -> tuple[str, frozenset[str]]:
-    """Give a module's code without comments, and what it imports; read once in a process.
+# By module: its code without comments, and what it imports. Each is read once in a process, so that
+# an edit during a run does not change the run's keys.
+_code: dict[str, tuple[str, frozenset[str]]] = {}
 
-    An edit during a run must not change the run's keys.
-    """
-    file = source_file(module)
-    assert file is not None
-    tree = _stripped(ast.parse(file.read_text(encoding="utf-8")))
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    return ast.unparse(tree), frozenset(_imported(tree, package))
+
+def _read(module: str) -> tuple[str, frozenset[str]]:
+    if module not in _code:
+        file = source_file(module)
+        assert file is not None
+        tree = _stripped(ast.parse(file.read_text(encoding="utf-8")))
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        _code[module] = ast.unparse(tree), frozenset(_imported(tree, package))
+    return _code[module]
 
 
 def reached(modules: Iterable[str]) -> tuple[list[str], list[str]]:

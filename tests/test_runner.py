@@ -1,4 +1,4 @@
-"""The stage cache: fresh or stale, whole or not at all."""
+"""The runner: caching, atomic writes, parallel execution, damaged files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
+from pipeline.work import files, runner
 from pipeline.work.files import alone, contents, write_whole
-from pipeline.work.machine import PARALLEL, cores, threads_each
+from pipeline.work.machine import PARALLEL, cores
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
 
@@ -33,8 +34,11 @@ def make(tmp_path, config="A", **more):
     source = tmp_path / "source.txt"
     if not source.exists():
         source.write_text("text")
-    folder = Folder(tmp_path / "derived", "upper", config, "code")
-    return Task(folder, "one", (source,), ("one.txt",), copy_upper, (source, "one.txt"), **more)
+    folder = Folder(tmp_path / "derived", "upper", config, ())
+    return Task(
+        folder, "one", (source,), ("one.txt",), copy_upper,
+        {"source": source, "output": "one.txt"}, **more,
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +56,7 @@ def test_a_second_run_does_nothing_and_says_so(tmp_path):
     run("upper", [make(tmp_path)], say=said.append)
     assert CALLS == ["one.txt"]
     assert "1 done" in said[0]
-    assert "fresh, nothing to do" in said[1]
+    assert "up to date" in said[1]
 
 
 def test_a_parameter_from_a_to_b_to_a_redoes_only_b(tmp_path):
@@ -73,7 +77,9 @@ def test_other_input_content_is_stale_and_a_touched_file_is_not(tmp_path):
     assert task.paths()[0].read_text() == "TEXT"
 
 
-@pytest.mark.parametrize("damage", ["remove", "change", "manifest", "no manifest"])
+@pytest.mark.parametrize(
+    "damage", ["remove", "change", "{ cut of", "[]", "null", '{"outputs": []}', "no manifest"]
+)
 def test_damaged_outputs_are_made_again(tmp_path, damage):
     task = make(tmp_path)
     quiet([task])
@@ -82,19 +88,62 @@ def test_damaged_outputs_are_made_again(tmp_path, damage):
         output.unlink()
     elif damage == "change":
         output.write_text("tampered")
-    elif damage == "manifest":
-        task.manifest.write_text("{ cut of")
-    else:
+    elif damage == "no manifest":
         task.manifest.unlink()
+    else:
+        task.manifest.write_text(damage)
     quiet([task])
     assert len(CALLS) == 2
     assert output.read_text() == "TEXT"
 
 
+def test_a_folder_in_the_place_of_a_manifest_is_named(tmp_path):
+    task = make(tmp_path)
+    task.manifest.mkdir(parents=True)
+    with pytest.raises(PipelineError, match=r"one\.json: is a folder"):
+        quiet([task])
+
+
+def flip_a_bit(path):
+    """Change one byte; size and time stay."""
+    stat, blob = path.stat(), bytearray(path.read_bytes())
+    blob[0] ^= 1
+    path.write_bytes(bytes(blob))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_bit_that_flips_is_found_by_the_task_that_reads_the_file(tmp_path):
+    """As a later command finds it: nothing is remembered of the earlier one."""
+    said = []
+
+    def go_through():
+        runner._made.clear()
+        files._content.cache_clear()
+        first = make(tmp_path)
+        run("first", [first], say=said.append)
+        (source,) = first.paths()
+        folder = Folder(tmp_path / "derived", "second", "A", ())
+        second = Task(
+            folder, "two", (source,), ("two.txt",), copy_upper,
+            {"source": source, "output": "two.txt"}, verify=True,
+        )  # fmt: skip
+        run("second", [second], say=said.append)
+        return first.paths()[0], second.paths()[0]
+
+    middle, last = go_through()
+    for damaged in (middle, last):
+        flip_a_bit(damaged)
+        assert damaged.read_text() != "TEXT"
+        CALLS.clear()
+        assert [path.read_text() for path in go_through()] == ["TEXT", "TEXT"]
+        assert ["one.txt" if damaged == middle else "two.txt"] == CALLS
+    assert any("one.txt: is damaged" in line for line in said)
+
+
 def test_other_code_or_another_upstream_is_another_folder(tmp_path):
     keys = {
-        Folder(tmp_path, "upper", {"a": 1}, code, upstream).key
-        for code in ("one", "two")
+        Folder(tmp_path, "upper", {"a": 1}, (code,), upstream).key
+        for code in ("pipeline.errors", "pipeline.data.recording")
         for upstream in ("x", "y")
     }
     assert len(keys) == 4
@@ -102,15 +151,15 @@ def test_other_code_or_another_upstream_is_another_folder(tmp_path):
 
 def test_work_that_fails_leaves_nothing(tmp_path):
     task = make(tmp_path)
-    bad = Task(**{**task.__dict__, "arguments": (*task.arguments, True)})
+    bad = Task(**{**task.__dict__, "arguments": {**task.arguments, "fail": True}})
     with pytest.raises(PipelineError, match="told in one line"):
         quiet([bad])
     assert list(task.folder.path.iterdir()) == []
 
 
 def test_many_tasks_in_processes_and_their_news(tmp_path):
-    folder = Folder(tmp_path / "derived", "news", 1, "code")
-    tasks = [Task(folder, f"t{i}", (), (f"t{i}.txt",), tell, (i,)) for i in range(5)]
+    folder = Folder(tmp_path / "derived", "news", 1, ())
+    tasks = [Task(folder, f"t{i}", (), (f"t{i}.txt",), tell, {"i": i}) for i in range(5)]
     heard = {}
     summary = run("news", tasks, workers=2, listen=heard.__setitem__, say=lambda line: None)
     assert sorted(summary.done) == [f"t{i}" for i in range(5)]
@@ -118,8 +167,8 @@ def test_many_tasks_in_processes_and_their_news(tmp_path):
 
 
 def test_a_listener_that_fails_is_told_after_all_is_done(tmp_path):
-    folder = Folder(tmp_path / "derived", "news", 1, "code")
-    tasks = [Task(folder, f"t{i}", (), (f"t{i}.txt",), tell, (i,)) for i in range(3)]
+    folder = Folder(tmp_path / "derived", "news", 1, ())
+    tasks = [Task(folder, f"t{i}", (), (f"t{i}.txt",), tell, {"i": i}) for i in range(3)]
     heard = []
 
     def listen(name, news):
@@ -160,10 +209,10 @@ def slow(scratch, report, number, log):
 
 
 def slow_tasks(tmp_path, count=3):
-    folder = Folder(tmp_path / "derived", "slow", 1, "code")
+    folder = Folder(tmp_path / "derived", "slow", 1, ())
     log = tmp_path / "log"
     return [
-        Task(folder, f"t{i}", (), (f"{i}.txt",), slow, (i, log), resumable=True)
+        Task(folder, f"t{i}", (), (f"{i}.txt",), slow, {"number": i, "log": log}, resumable=True)
         for i in range(count)
     ]
 
@@ -171,7 +220,7 @@ def slow_tasks(tmp_path, count=3):
 def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
     """Four commands, two of them with workers; a resumable task has one folder for all."""
     code = (
-        "import sys; from pathlib import Path; from tests.test_stage import quiet, slow_tasks\n"
+        "import sys; from pathlib import Path; from tests.test_runner import quiet, slow_tasks\n"
         "done = quiet(slow_tasks(Path(sys.argv[1])), workers=int(sys.argv[2]))\n"
         "print(len(done.done), len(done.fresh))"
     )
@@ -213,14 +262,6 @@ def test_a_killed_process_lets_the_next_one_in(tmp_path):
         assert time.monotonic() - waited[0] < 30
     holder.join()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_no_process_has_more_threads_than_the_environment_says(monkeypatch):
-    monkeypatch.setattr("pipeline.work.tasks.cores", lambda: 8)
-    for wanted, threads in (("", 4), ("no", 4), ("0", 4), ("3", 3), ("16", 4)):
-        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
-        assert threads_each(2) == threads
-    assert threads_each(20) == 1
 
 
 def test_jobs_that_run_at_once_share_the_cores(monkeypatch):

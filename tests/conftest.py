@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config.compose import compose
-from pipeline.config.options import Config
+from pipeline.config.options import Config, is_read
 from pipeline.config.paths import CONF
 from pipeline.data.simulator import EVENTS as EVENT_NAMES
 from pipeline.data.simulator import SimulationConfig, simulate_series, write_series
@@ -35,9 +35,6 @@ SMALL = (
     "model.hidden=6",
     "model.projection=0",
     "train.epochs=2",
-    "train.patience=2",
-    "method.updates=5",
-    "method.units=8",
     "tracking.enabled=false",
     "workers=1",
     "device=cpu",  # where the same numbers come out to the bit; tests/test_gpu.py is for a GPU
@@ -46,7 +43,8 @@ SMALL = (
 
 # Every recipe, small: what a test adds to `experiment=...`.
 SMALL_RECIPE = (
-    "dataset=simulated", *SMALL, "window.length=20", "window.batch=2", "window.burn_in=0",
+    "dataset=simulated", *SMALL, "method.updates=5", "method.units=8", "window.length=20",
+    "window.batch=2", "window.burn_in=0",
     "model.projection=3", "dataset.simulation.series=4", "dataset.train_series=[1,2]",
     "dataset.valid_series=[3]", "dataset.test_series=[4]", "stack.folds=2",
     "stack.overrides=['filter.lowpass_hz=[1]','model.hidden=6','train.epochs=1','method.updates=5']",
@@ -57,7 +55,17 @@ RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 def small_recipe(recipe: str) -> list[str]:
     """Make a recipe small; a second level has two members, for each recipe is tested by itself."""
     members = ["stack.members=['fbl_lr filter=drift_free',lstm_conv]"]
-    return [f"experiment={recipe}", *SMALL_RECIPE, *(members if recipe == "stack" else [])]
+    chosen = compose([f"experiment={recipe}", "dataset=simulated"])
+    small = [each for each in SMALL_RECIPE if is_read(chosen, each.partition("=")[0])]
+    return [f"experiment={recipe}", *small, *(members if recipe == "stack" else [])]
+
+
+def unless_given(common: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Give the common overrides that a recipe reads and that are not among those given."""
+    chosen = compose(["dataset=simulated", *(o for o in more if o.startswith(("exp", "method=")))])
+    given = {each.partition("=")[0] for each in more}
+    keys = {each: each.partition("=")[0] for each in common}
+    return [each for each in common if keys[each] not in given and is_read(chosen, keys[each])]
 
 
 def make_config(folder: Path, *overrides: str) -> Config:
@@ -97,7 +105,9 @@ def free_port() -> int:
 @pytest.fixture
 def small_config(tmp_path):
     """Compose a small simulated run; more overrides may be given."""
-    return lambda *more: make_config(tmp_path, "dataset=simulated", *SMALL, *more)
+    return lambda *more: make_config(
+        tmp_path, "dataset=simulated", *more, *unless_given(SMALL, more)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import MISSING
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.config.compose import compose, mistake
+from pipeline.config.methods import methods
+from pipeline.config.options import check
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
+from pipeline.stages.context import Context
 from pipeline.stages.flow import run
 from tests.conftest import RECIPES, make_config
 
@@ -105,17 +111,38 @@ def test_impossible_simulations_name_the_key(tmp_path, override):
         make_config(tmp_path, "dataset=simulated", override)
 
 
-def test_every_key_is_explained_where_it_is_set():
-    """Each value in conf/ has a comment on its line, or its group's first line speaks for it."""
-    silent = []
-    for path in sorted(CONF.rglob("*.yaml")):
-        lines = path.read_text().splitlines()
-        headed = lines[0].startswith("#")
-        for line in lines:
-            setting = re.match(r"\s*(\w+):\s*\S", line) and not line.startswith(("defaults", " "))
-            if setting and "#" not in line and not headed:
-                silent.append(f"{path.name}: {line}")
-    assert not silent
+SETTING = re.compile(r"^\s*(\w+):(?P<rest>.*)$")
+
+
+def explained(path: Path) -> dict[str, bool]:
+    """Say of each key that a file sets whether its line has a comment."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if (match := SETTING.match(line)) and match[1] not in ("defaults", "hydra"):
+            found[match[1]] = "#" in match["rest"] or not match["rest"].strip()
+    return found
+
+
+def silent_keys(folder: Path) -> set[str]:
+    """Name the keys of a group that none of its files explains on the line that sets them."""
+    files = [explained(path) for path in sorted(folder.glob("*.yaml"))]
+    return {key for each in files for key in each} - {
+        key for each in files for key, told in each.items() if told
+    }
+
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_key_is_explained_where_it_is_set(group):
+    assert not silent_keys(CONF / group)
+
+
+def test_a_key_without_an_explanation_is_found(tmp_path):
+    (tmp_path / "a.yaml").write_text("# A comment.\nbatch: 3  # told\nlength: 4\n")
+    (tmp_path / "b.yaml").write_text("length: 5\nbatch: 6\n")
+    assert silent_keys(tmp_path) == {"length"}
 
 
 def test_windows_without_carried_state_train_too(small_config):
@@ -123,6 +150,85 @@ def test_windows_without_carried_state_train_too(small_config):
     assert run(config, say=lambda line: None).auc is not None
 
 
-def test_the_schema_has_no_key_that_no_file_sets(tmp_path):
-    composed = OmegaConf.structured(make_config(tmp_path))
-    assert not OmegaConf.missing_keys(composed)
+def test_a_key_without_a_value_is_refused_by_name(tmp_path):
+    config = make_config(tmp_path)
+    config.filter.order = MISSING
+    with pytest.raises(ConfigError, match=r"filter\.order has no value"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.hidden=3", "model.hidden: is not read by method.kind=lda"),
+        ("window.length=3", "window.length: is not read by method.kind=lda"),
+        ("train.epochs=3", "train.epochs: is not read by method.kind=lda"),
+    ],
+)
+def test_an_option_of_another_method_is_refused_by_name(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config(tmp_path, "experiment=fbl_lda", override)
+
+
+def test_what_every_method_reads_of_the_training_is_not_refused(tmp_path):
+    config = make_config(tmp_path, "experiment=fbl_lda", "train.scope=global", "train.refit=false")
+    assert config.train.scope.name == "global"
+
+
+@pytest.mark.parametrize("method", methods())
+def test_another_method_s_options_are_not_in_a_method_s_class(tmp_path, method):
+    own = {field.name for field in fields(methods()[method])}
+    others = {f.name for each in methods().values() for f in fields(each)} - own
+    file = next(path for path in (CONF / "method").glob("*.yaml")
+                if f"{method}_options" in path.read_text())  # fmt: skip
+    for key in sorted(others):
+        with pytest.raises(HydraException) as error:
+            make_config(tmp_path, f"method={file.stem}", f"method.{key}=1")
+        assert f"method.{key}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stack.members=['fbl_lda dataset.rate=250']"], "all members share dataset"),
+        (["stack.members=['fbl_lda dataset=simulated']"], "all members share dataset"),
+        (["stack.members=['fbl_lda workers=1']"], "all members share workers"),
+        (["stack.members=[stack]"], "it is a stack itself"),
+        (["stack.members=[]"], r"stack.members=\[\]: .*needs members"),
+        (["recipe=..", "stack.members=[lstm]"], "recipe"),
+    ],
+)
+def test_stacks_that_cannot_be_name_the_key(tmp_path, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        Context(make_config(tmp_path, "dataset=simulated", "experiment=stack", *overrides))
+
+
+def test_an_unquoted_member_with_a_blank_says_how_to_quote_it():
+    with pytest.raises(HydraException) as error:
+        compose(["experiment=stack", "stack.members=[fbl_lda filter=fbl]"])
+    assert "\"stack.members=[lstm,'fbl_lda filter=fbl']\"" in mistake(error.value)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", ".hidden", "a\\\\b"])
+def test_a_data_set_s_name_does_not_lead_out_of_its_folders(tmp_path, name):
+    with pytest.raises((ConfigError, HydraException)):
+        make_config(tmp_path, f"dataset.name='{name}'")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("filter.order=1000", "filter"),
+        ("filter.order=20", "filter"),
+        ("filter.highpass_hz=1e-300", "filter"),
+        ("filter.lowpass_hz=[1e-9]", "filter"),
+        ("dataset.rate=inf", "dataset.rate"),
+        ("dataset.rate=nan", "dataset.rate"),
+        ("dataset.montage=nonsense", "dataset.montage=nonsense"),
+        ("device=abacus", "device=abacus"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_any_work(tmp_path, override, key):
+    with pytest.raises(ConfigError, match=key):
+        run(make_config(tmp_path, "dataset=simulated", override), say=lambda line: None)
+    assert not list(tmp_path.rglob("*.csv"))

@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.methods import SPLIT, chosen_presets
-from pipeline.config.compose import compose
+from pipeline.config.compose import compose, reading
 from pipeline.config.options import plain
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import label_runs
@@ -457,7 +457,7 @@ def method_figures(presets: list[str], overrides: list[str]) -> tuple[Figures, t
     """
     figures, spread = {}, (np.nan, np.nan)
     for preset in presets:
-        config = compose([f"experiment={preset}", *overrides])
+        config = compose(reading([f"experiment={preset}"], overrides))
         auc = run(config).auc
         assert auc is not None
         figures[METHODS[preset]] = float(auc.loc["pooled", "mean"])

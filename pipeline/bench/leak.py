@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.methods import DATA, DOC, PRESETS, SPLIT, chosen_presets, pooled_auc
-from pipeline.config.compose import compose
+from pipeline.config.compose import compose, reading
 from pipeline.data.kaggle_files import RawSeries
 from pipeline.data.recording import label_runs, series_name
 from pipeline.detectors.lstm.training import Job
@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> None:
     """
     presets, overrides = chosen_presets(arguments, PRESETS)
     overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]
-    context = Context(compose([*overrides, "experiment=fbl_lda", "stage=filter"]))
+    context = Context(compose(reading(["experiment=fbl_lda", "stage=filter"], overrides)))
     run(context.config)
     found, data = find(context), context.config.dataset
     kaggle = compose(["dataset=kaggle"]).dataset
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> None:
         changed_raw(found, change, context.about.rate, folder)
         for preset in presets:
             brief = [BRIEF[preset]] if preset in BRIEF else []
-            config = compose([f"experiment={preset}", *brief, *overrides])
+            config = compose(reading([f"experiment={preset}"], [*brief, *overrides]))
             splits = {
                 key: getattr(data, key) for key in ("train_series", "valid_series", "test_series")
             }

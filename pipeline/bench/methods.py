@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.bench.document import machine, write_between
-from pipeline.config.compose import compose
+from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import series_name
@@ -136,11 +136,12 @@ def main(arguments: list[str]) -> None:
         ``presets=a,b`` for some of them; all else as on the pipeline's command line.
     """
     presets, overrides = chosen_presets(arguments, PRESETS)
-    common = compose([*DATA, *SPLIT, *overrides])
+    common = compose(reading([*DATA, *SPLIT], overrides))
     tracker = Tracker(replace(common, recipe="bench"), f"bench-{common.dataset.name}")
     aucs, costs = {}, {}
     for preset in presets:
-        wanted = [f"experiment={preset}", *LONGER.get(preset, ()), *DATA, *SPLIT, *overrides]
+        own = [f"experiment={preset}", *LONGER.get(preset, ()), *DATA, *SPLIT]
+        wanted = reading(own, overrides)
         peak = measure(wanted)
         config = compose(wanted)
         context = Context(config)

@@ -118,6 +118,27 @@ def checked(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
+def reading(wanted: Sequence[str], common: Sequence[str]) -> list[str]:
+    """Add those of some common overrides to a recipe's own that its method reads.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        The recipe's own; they go before the common ones.
+    common : sequence of str
+        Of recipes with different methods.
+
+    Raises
+    ------
+    HydraException, OmegaConfBaseException, ConfigError
+        See `compose`.
+    """
+    alone = compose(list(wanted))
+    parsed = OverridesParser.create().parse_overrides(list(common))
+    read = [each.input_line for each in parsed if is_read(alone, each.get_key_element())]
+    return [*wanted, *(line for line in read if line)]
+
+
 def compose_members(config: Config) -> list[Config]:
     """Compose the recipes of a stack's first level, on the same data and splits.
 
@@ -132,20 +153,17 @@ def compose_members(config: Config) -> list[Config]:
         For a member that is no recipe, contradicts itself, or sets what all members share.
     """
     members = []
-    for text in config.stack.members:
+    for text in config.stack.names:
         recipe, *overrides = text.split()
         try:
             for override in overrides:
                 group = override.lstrip("+~").partition("=")[0].partition(".")[0]
                 if group in SHARED:
                     raise ConfigError(f"{override}: all members share {group} with the stack")
-            wanted = [f"experiment={recipe}", *overrides]
-            alone = compose(wanted)
-            if alone.stack.members:
+            wanted = reading([f"experiment={recipe}", *overrides], config.stack.overrides)
+            member = compose(wanted)
+            if member.stack.members:
                 raise ConfigError("it is a stack itself; name its members")
-            parsed = OverridesParser.create().parse_overrides(list(config.stack.overrides))
-            read = [each.input_line for each in parsed if is_read(alone, each.get_key_element())]
-            member = compose([*wanted, *(line for line in read if line)])
             shared = {key: getattr(config, key) for key in SHARED}
             member = replace(member, **shared, seed=config.seed + member.seed)
             check(member)

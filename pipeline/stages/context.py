@@ -51,7 +51,7 @@ class Context:
         self.every = config.stack.every if self.members else config.filter.every
         self.tracker = Tracker(config, self.name, self.results_folder.path / ".mlflow_runs.json")
         self.label = ""  # before the names of what is recorded
-        for text, member in zip(config.stack.members, self.members, strict=True):
+        for text, member in zip(config.stack.names, self.members, strict=True):
             member.tracker, member.label = self.tracker, re.sub(r"[^\w .]+", "-", text) + " "
 
     # ---- what the options mean ----------------------------------------------------------------

@@ -139,7 +139,7 @@ def make_features(context: Context, found: Sequence[RawSeries]) -> None:
 def stack(context: Context, wanted: Sequence[RawSeries], found: Sequence[RawSeries]) -> None:
     """Fit a stack's members as far as these series need it, and put their logits together."""
     labelled = all(raw.events for raw in wanted)
-    for text, member in zip(context.config.stack.members, context.members, strict=True):
+    for text, member in zip(context.config.stack.names, context.members, strict=True):
         context.say(f"\nmember   {text}")
         if labelled:
             make_features(member, found)

@@ -9,50 +9,11 @@ refuses any that would predict a series it is fitted on (``docs/recipes.md`` dra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config.compose import compose
-from pipeline.config.options import Config, check
-from pipeline.errors import ConfigError
 from pipeline.features.filter_bank import FeatureSeries, Moments
-from pipeline.work.tasks import Report
-
-SHARED = ("dataset", "stage", "workers", "device", "data_dir", "output_dir", "tracking")
-
-
-def member_configs(config: Config) -> list[Config]:
-    """Compose the first level's recipes, on the same data and splits.
-
-    Parameters
-    ----------
-    config : Config
-        Of the second level. Its seed is added to the members' own.
-
-    Raises
-    ------
-    ConfigError
-        For a member that is no recipe, or contradicts itself.
-    """
-    members = []
-    for text in config.stack.members:
-        recipe, *overrides = text.split()
-        try:
-            member = compose([f"experiment={recipe}", *overrides, *config.stack.overrides])
-            if member.stack.members:
-                raise ConfigError("it is a stack itself; name its members")
-            shared = {key: getattr(config, key) for key in SHARED}
-            member = replace(member, **shared, seed=config.seed + member.seed)
-            check(member)
-        except (ConfigError, HydraException, OmegaConfBaseException) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"stack.members: {text!r}: {reason}") from error
-        members.append(member)
-    return members
 
 
 def folds(series: Sequence[int], count: int) -> list[list[int]]:
@@ -83,7 +44,7 @@ def side_by_side(parts: list[tuple[np.ndarray, int]], rows: int, every: int) -> 
 
 def combine_series(
     scratch: Path,
-    report: Report,
+    report: object,
     subject: int,
     series: int,
     logits: list[tuple[Path, int]],

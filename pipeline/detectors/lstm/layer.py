@@ -197,7 +197,7 @@ class LSTM(nn.Module):
 
     def _run_fused(self, x: Tensor, h_0: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run PyTorch's own kernel over x, shape (L, B, I)."""
-        weights = list(self.parameters())
+        weights: list[Tensor] = list(self.parameters())
         context: torch.autocast | nullcontext = nullcontext()
         autocast = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if autocast and not fused_kernel_runs(torch.get_autocast_dtype("cpu")):

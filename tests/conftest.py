@@ -17,6 +17,7 @@ from pipeline.config.options import Config, is_read
 from pipeline.config.paths import CONF
 from pipeline.data.simulator import EVENTS as EVENT_NAMES
 from pipeline.data.simulator import SimulationConfig, simulate_series, write_series
+from pipeline.detectors.base import FitData
 from pipeline.features.filter_bank import FeatureSeries, Moments
 
 EVENTS = tuple(EVENT_NAMES)
@@ -93,6 +94,16 @@ def submitted(path: Path, name: str) -> np.ndarray:
 def told(news: list) -> Callable[[float, dict], None]:
     """Give a report that keeps what it is told."""
     return lambda progress, more: news.append((progress, more))
+
+
+def fit_data(fitted: list[FeatureSeries], **changes) -> FitData:
+    """What a detector is fitted on; ``changes`` are other attributes of `FitData`."""
+    usual = {
+        "name": "subj1_validate", "fitted": fitted, "held_out": [], "shared": [],
+        "events": ("one", "two"), "seed": 0, "device": "cpu", "epochs": None,
+        "scratch": Path("not-used"), "report": told([]),
+    }  # fmt: skip
+    return FitData(**(usual | changes))
 
 
 def free_port() -> int:

@@ -12,11 +12,10 @@ import torch
 from pipeline.detectors.lstm.cell import BLOCK, LSTM
 from pipeline.detectors.lstm.network import Detector, predict
 from pipeline.detectors.lstm.training import choose_device, train_job
-from pipeline.detectors.tap_networks import fit
-from tests.conftest import tapped_series, told
+from tests.conftest import tapped_series
 from tests.test_lstm import CELLS, assert_same, run
+from tests.test_tap_networks import fit, method
 from tests.test_training import MODEL, OWN, cut_off_and_resume, features, make, silent
-from tests.test_windowed import method
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 __all__ = ["features"]  # a fixture
@@ -79,9 +78,9 @@ def test_cut_off_and_resumed_draws_the_same_dropout(features, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["gru_taps", "hochberg_cnn"])
-def test_a_network_over_a_window_predicts_the_same_on_both(name):
+def test_a_network_over_taps_predicts_the_same_on_both(name):
     series = [tapped_series(1, n) for n in (1, 2, 3)]
-    fitted = fit(series, method(name) | {"device": GPU}, told([]))[0]
+    fitted = fit(series, method(name), device=GPU)[0]
     assert next(fitted.network.parameters()).device.type == GPU
     new = tapped_series(1, 9).features
     on_gpu = fitted.predict(new, 1)

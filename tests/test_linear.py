@@ -1,6 +1,8 @@
-"""Linear detectors: their weights, their files, and what they refuse."""
+"""Linear detectors: what they learn, their files, and what is refused."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,21 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compose import compose
-from pipeline.config.options import plain
-from pipeline.detectors.linear import LinearDetector, fit
+from pipeline.detectors.linear import NEVER, LinearDetector
 from pipeline.errors import ConfigError
-from pipeline.stages.flow import run
+from pipeline.results.scoring import score
+from tests.conftest import fit_data, told
 from tests.conftest import tapped_series as series
-from tests.conftest import told
 
 EVENTS = ("one", "two")
-METHODS = {name: plain(compose([f"method={name}"]).method) for name in ("lda", "lr", "delay_lr")}
+METHODS = {name: compose([f"method={name}"]).method for name in ("lda", "lr", "delay_lr")}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_event_that_shows_is_found_in_series_never_seen(name):
     fitted = [series(1, 1), series(1, 2), series(2, 1, offset=50)]
-    detector, _ = fit(fitted, METHODS[name], told([]))
+    detector, _ = LinearDetector.fit(fit_data(fitted), METHODS[name])
     new = series(2, 9, offset=50)
     logits = detector.predict(new.features, 2)
     hits, truth = logits > 0, new.labels.astype(bool)
@@ -44,7 +45,10 @@ def test_no_prediction_sees_a_later_row(name, t):
     )
 
 
-FITTED = {name: fit([series(1, 1)], method, told([]))[0] for name, method in METHODS.items()}
+FITTED = {
+    name: LinearDetector.fit(fit_data([series(1, 1)]), method)[0]
+    for name, method in METHODS.items()
+}
 
 
 def test_saved_and_loaded_it_predicts_the_same_bits(tmp_path):
@@ -59,14 +63,21 @@ def test_saved_and_loaded_it_predicts_the_same_bits(tmp_path):
 def test_an_event_that_never_happens_is_never_predicted():
     quiet = series(1, 1)
     quiet.labels[:, 1] = 0
-    logits = fit([quiet], METHODS["lda"], told([]))[0].predict(quiet.features, 1)
-    assert (logits[:, 1] == -20).all()
+    detector, _ = LinearDetector.fit(fit_data([quiet]), METHODS["lda"])
+    assert (detector.predict(quiet.features, 1)[:, 1] == NEVER).all()
+
+
+def test_the_history_has_one_line_and_each_event_is_told():
+    news = []
+    _, history = LinearDetector.fit(fit_data([series(1, 1)], report=told(news)), METHODS["lr"])
+    assert [(line["step"], line["best"]) for line in history] == [(1, True)]
+    assert news == [(0.5, {}), (0.5, {})]
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_limit_of_iterations_is_no_reason_to_warn():
-    method = {**METHODS["delay_lr"], "iterations": 1}
-    detector, _ = fit([series(1, 1)], method, told([]))
+    method = replace(METHODS["delay_lr"], iterations=1)
+    detector, _ = LinearDetector.fit(fit_data([series(1, 1)]), method)
     assert np.isfinite(detector.predict(series(1, 2).features, 1)).all()
 
 
@@ -77,34 +88,23 @@ def test_shuffled_labels_score_chance():
         one = series(1, number, rows=3000)
         random.shuffle(one.labels)
         rows.append(one)
-    detector, _ = fit(rows[:3], METHODS["lda"], told([]))
-    from pipeline.results.scoring import score
-
+    detector, _ = LinearDetector.fit(fit_data(rows[:3]), METHODS["lda"])
     auc = score(rows[3].labels, detector.predict(rows[3].features, 1), EVENTS).mean
     assert auc == pytest.approx(0.5, abs=0.05)
 
 
-def test_linear_presets_go_all_the_way_and_are_fresh_the_second_time(small_config):
-    config = small_config("experiment=fbl_lda", "filter.lowpass_hz=[1,5]")
-    result = run(config, say=lambda line: None)
-    assert result.submission.exists()
-    lines = []
-    run(config, say=lines.append)
-    assert not any("fitted" in line for line in lines)
-
-
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("method", "override", "message"),
     [
-        ("method.tap_count=0", "method.tap_count=0"),
-        ("method.tap_every=0", "method.tap_every=0"),
-        ("method.fit_every=0", "method.fit_every=0"),
-        ("method.shrinkage=2", "method.shrinkage=2"),
-        ("method.penalty_c=0", "method.penalty_c"),
-        ("method.iterations=0", "method.iterations=0"),
-        ("train.scaler=shared", "train.scaler=.*must be subject with method.kind=lda"),
+        ("lda", "method.tap_count=0", "method.tap_count=0"),
+        ("lda", "method.tap_every=0", "method.tap_every=0"),
+        ("lda", "method.fit_every=0", "method.fit_every=0"),
+        ("lda", "method.shrinkage=2", "method.shrinkage=2"),
+        ("lr", "method.penalty_c=0", "method.penalty_c=0"),
+        ("lr", "method.iterations=0", "method.iterations=0"),
+        ("lda", "train.scaler=shared", "train.scaler=.*must be subject with method.kind=lda"),
     ],
 )
-def test_contradictions_name_the_key(override, message):
+def test_contradictions_name_the_key(method, override, message):
     with pytest.raises(ConfigError, match=message):
-        compose(["method=lda", override])
+        compose([f"method={method}", override])

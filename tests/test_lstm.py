@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -13,8 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.detectors.lstm import cell as module
-from pipeline.detectors.lstm.cell import BLOCK, GATES, LSTM
+from pipeline.config.paths import PROJECT
+from pipeline.detectors.lstm import autograd
+from pipeline.detectors.lstm import layer as module
+from pipeline.detectors.lstm.autograd import BLOCK
+from pipeline.detectors.lstm.cell import GATES, equations
+from pipeline.detectors.lstm.layer import LSTM, fused_kernel_runs, layer_weights
 
 CELLS = list(GATES)
 OURS = [cell for cell in CELLS if cell != "fused"]
@@ -196,7 +203,7 @@ def test_fast_pass_equals_the_equations(cell):
     layer = double(3, 4, cell=cell)
     x, h, c = randn(2 * BLOCK + 5, 2, 3, grad=True), randn(2, 4, grad=True), randn(2, 4, grad=True)
     fast = layer(x, (h[None], c[None]))
-    plain = module.equations(cell, x, *layer._weights(0), h, c)
+    plain = equations(cell, x, *layer_weights(layer, 0), h, c)
     results = []
     for output, h_n, c_n in ((fast[0], fast[1][0][0], fast[1][1][0]), plain):
         loss = output.square().sum() + h_n.sum() - (3 * c_n).cos().sum()
@@ -210,7 +217,7 @@ def test_first_gradient_takes_the_fast_pass_only(cell, monkeypatch):
     def refuse(*_):
         raise AssertionError("the slow path")
 
-    monkeypatch.setattr(module, "equations", refuse)
+    monkeypatch.setattr(autograd, "equations", refuse)
     layer = LSTM(2, 3, cell=cell)
     layer(torch.randn(4, 2, 2))[0].sum().backward()
     loss = layer(torch.randn(4, 2, 2))[0].sum()
@@ -415,8 +422,51 @@ def test_errors_of_float32_and_autocast_are_bounded(cell):
     assert output < (5e-6 if cell == "vanilla" else 1e-6)
     assert grad < 1e-5
     output, grad = errors(half)
+    if cell == "fused" and not fused_kernel_runs(torch.bfloat16):
+        assert output < 1e-6  # this processor has no such kernel: it ran in float32
+        return
     assert 1e-5 < output < (0.3 if cell == "vanilla" else 0.03)  # 1e-5: it did run in bfloat16
     assert grad < (0.1 if cell == "vanilla" else 0.03)
+
+
+def test_without_a_kernel_the_fused_cell_runs_in_the_parameters_precision(monkeypatch):
+    monkeypatch.setattr(module, "fused_kernel_runs", lambda dtype: False)
+    lstm = LSTM(3, 4, 2, cell="fused")
+    x = torch.randn(6, 2, 3)
+    exact = run(lstm, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(lstm, x)
+        assert torch.is_autocast_enabled("cpu")
+        assert lstm(x.bfloat16())[0].dtype == torch.float32
+    assert_same(found, exact, rtol=0.0, atol=0.0)
+
+
+AUTOCAST = """
+import torch
+from pipeline.detectors.lstm.layer import LSTM, fused_kernel_runs
+torch.manual_seed(0)
+drawn = torch.randn(1)
+torch.manual_seed(0)
+for dtype in (torch.bfloat16, torch.float16):
+    print(fused_kernel_runs(dtype))
+assert torch.equal(torch.randn(1), drawn)  # trying it out draws no random number
+layer = LSTM(16, 32, 2, cell="fused")
+for dtype in (torch.bfloat16, torch.float16):
+    with torch.autocast("cpu", dtype):
+        output, _ = layer(torch.randn(40, 8, 16))
+        output.float().square().sum().backward()
+assert all(p.grad.isfinite().all() for p in layer.parameters())
+"""
+
+
+@pytest.mark.parametrize("instructions", ["SSE41", "AVX2", "DEFAULT"])
+def test_the_fused_cell_runs_under_autocast_on_any_processor(instructions):
+    told = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
+    command = [sys.executable, "-c", AUTOCAST]
+    done = subprocess.run(command, cwd=PROJECT, env=told, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if instructions != "DEFAULT":
+        assert done.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize("cell", OURS)

@@ -12,31 +12,27 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from pipeline.config.compose import compose
-from pipeline.config.options import plain
-from pipeline.detectors.semi_markov import (
-    Chain,
-    SemiMarkovDetector,
+from pipeline.detectors.semi_markov.belief import follow
+from pipeline.detectors.semi_markov.chain import Chain, earlier, pasts, predict_from_past
+from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
+from pipeline.detectors.semi_markov.fit import design
+from pipeline.detectors.semi_markov.timing import (
     Timing,
     by_pace,
-    design,
-    earlier,
-    fit,
-    follow,
-    happened,
-    look_back,
+    find_events,
     pace_durations,
-    pasts,
     spread,
     start,
 )
 from pipeline.errors import ConfigError, DataError
 from pipeline.features.filter_bank import FeatureSeries, Moments
-from tests.conftest import told
+from tests.conftest import fit_data
 
-METHOD = plain(compose(["method=semi_markov"]).method) | {
-    "observed": 0, "tap_count": 3, "rows_after": 12, "rows_before": 6, "response_smooth": 10.0,
-    "response_ridge": 3.0, "trust": 1.0,
-}  # fmt: skip
+METHOD = replace(
+    compose(["method=semi_markov"]).method,
+    observed=0, tap_count=3, rows_after=12, rows_before=6, response_smooth=10.0,
+    response_ridge=3.0, trust=1.0,
+)  # fmt: skip
 EVENTS, HALF = 3, 2
 
 
@@ -64,14 +60,14 @@ def trials(
 
 @pytest.fixture(scope="module")
 def detector() -> SemiMarkovDetector:
-    return fit([trials(1), trials(2)], METHOD, told([]))[0]
+    return SemiMarkovDetector.fit(fit_data([trials(1), trials(2)]), METHOD)[0]
 
 
 def test_events_are_found_before_they_show_in_series_never_seen(detector):
     new = trials(3)
     chances = detector.predict(new.features, 1)
     aucs = [roc_auc_score(new.labels[:, e], chances[:, e]) for e in range(EVENTS)]
-    # Nothing foretells the first, which comes after a pause of any length.
+    # Nothing announces the first, which comes after a pause of any length.
     assert (np.array(aucs) > [0.88, 0.95, 0.98]).all()
     assert detector.half == HALF
     # Durations tell the second event's window as it begins, before any response to the event.
@@ -79,11 +75,10 @@ def test_events_are_found_before_they_show_in_series_never_seen(detector):
     assert np.median(chances[begins, 1]) > np.quantile(chances[:, 1], 0.75)
 
 
-def test_what_lies_before_the_features_are_foretold_rows(detector):
-    """What is left of features that their own past foretells is white."""
+def test_what_earlier_rows_cannot_predict_is_white(detector):
     new, chain = trials(4), detector.chains[1]
     ready = (new.features - chain.mean) / chain.deviation
-    left = ready - look_back(ready, detector.lags, chain.past)
+    left = ready - predict_from_past(ready, detector.lags, chain.past)
     assert np.abs(np.corrcoef(left[1:].T, left[:-1].T)[:5, 5:]).max() < 0.3
     assert np.corrcoef(ready[1:, 4], ready[:-1, 4])[0, 1] > 0.4
 
@@ -224,13 +219,14 @@ def test_a_series_begins_as_far_into_a_pause_as_the_fitted_ones():
 
 
 def test_the_pace_of_a_series_is_found_as_it_goes():
-    """With long pauses in half of the fitted series, short ones are foretold all the same."""
+    """With long pauses in half of the fitted series, short ones are predicted all the same."""
     slow = [trials(number, pauses=(120, 140)) for number in (1, 2)]
     fast = [trials(number) for number in (3, 4)]
     new = trials(5)
     aucs = {}
     for paces in (1, 2):
-        mixed, _ = fit([*slow, *fast], METHOD | {"paces": paces}, told([]))
+        data = fit_data([*slow, *fast])
+        mixed, _ = SemiMarkovDetector.fit(data, replace(METHOD, paces=paces))
         aucs[paces] = roc_auc_score(new.labels[:, 0], mixed.predict(new.features, 1)[:, 0])
     assert aucs[2] > aucs[1] + 0.01
 
@@ -238,7 +234,7 @@ def test_the_pace_of_a_series_is_found_as_it_goes():
 def test_an_event_is_in_the_middle_of_its_window():
     labels = np.zeros((20, 2), dtype=np.uint8)
     labels[[3, 4, 5], 1] = labels[[9, 10, 11, 12, 13], 0] = labels[[18, 19], 1] = 1
-    events, widths = happened(labels)
+    events, widths = find_events(labels)
     assert events == [(4, 1), (11, 0), (18, 1)]
     assert sorted(widths) == [2, 3, 5]
 
@@ -264,7 +260,7 @@ def test_a_subject_without_events_is_told():
     quiet = trials(1, subject=7)
     silent = replace(quiet, labels=np.zeros_like(quiet.labels))
     with pytest.raises(DataError, match="subject 7: no event in the fitted series"):
-        fit([trials(1), silent], METHOD, told([]))
+        SemiMarkovDetector.fit(fit_data([trials(1), silent]), METHOD)
 
 
 NOT_BELOW_0 = ("observed", "response_smooth", "response_shrinkage", "duration_smooth")

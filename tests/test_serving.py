@@ -1,4 +1,4 @@
-"""A recipe on its own, and as MLflow loads and serves it, equals the pipeline bit for bit."""
+"""A recipe as MLflow loads and serves it equals the pipeline bit for bit."""
 
 from __future__ import annotations
 
@@ -16,27 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
-from pipeline.stages.record import export_recipe
-from tests.conftest import SMALL, free_port, make_config, small_recipe, submitted
-
-
-def test_what_cannot_be_predicted_is_refused(recipes_folder, tmp_path):
-    context = Context(make_config(recipes_folder, *small_recipe("fbl_lda")))
-    run(context.config, say=lambda line: None)
-    export_recipe(context, find(context), tmp_path / "recipe")
-    exported = FittedRecipe.load(tmp_path / "recipe")
-    samples = np.zeros((30, 32))
-    with pytest.raises(DataError, match="subject=3: none that was learned from; choose from 1, 2"):
-        exported.predict(samples, 3)
-    with pytest.raises(DataError, match=r"shape \(30, 31\): expected \(rows, 32\)"):
-        exported.predict(samples[:, 1:], 1)
-    samples[7, 2] = np.nan
-    with pytest.raises(DataError, match="row 7, channel F7: no finite number"):
-        exported.predict(samples, 1)
+from tests.conftest import SMALL, free_port, make_config, submitted
 
 
 @pytest.fixture(scope="module")

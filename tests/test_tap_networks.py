@@ -1,4 +1,4 @@
-"""Networks over a window: what they learn, that they see nothing later, and their files."""
+"""Networks over taps: what they learn, that they see no later row, and their files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compose import compose
-from pipeline.config.options import plain
-from pipeline.detectors.tap_networks import TOLD, WindowedDetector, build, fit
+from pipeline.detectors.tap_networks import LINES, TapNetworkDetector, make_network
 from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
-from tests.conftest import tapped_series, told
+from tests.conftest import fit_data, tapped_series, told
 
 SMALL = [
     "method.units=16", "method.updates=300", "method.tap_count=25", "method.tap_every=1",
@@ -22,12 +21,15 @@ SMALL = [
 
 
 def method(name, *more):
-    chosen = compose([f"method={name}", *SMALL, *more]).method
-    return {**plain(chosen), "seed": 0, "device": "cpu"}
+    return compose([f"method={name}", *SMALL, *more]).method
+
+
+def fit(fitted, options, **changes):
+    return TapNetworkDetector.fit(fit_data(fitted, **changes), options)
 
 
 FITTED = {
-    name: fit([tapped_series(1, n) for n in (1, 2, 3)], method(name), told([]))[0]
+    name: fit([tapped_series(1, n) for n in (1, 2, 3)], method(name))[0]
     for name in ("gru_taps", "hochberg_cnn")
 }
 
@@ -54,43 +56,55 @@ def test_no_prediction_sees_a_later_row(name, t):
 @pytest.mark.parametrize("name", FITTED)
 def test_saved_and_loaded_it_predicts_the_same_bits(tmp_path, name):
     FITTED[name].save(tmp_path / "model.pt")
-    again = WindowedDetector.load(tmp_path / "model.pt")
+    again = TapNetworkDetector.load(tmp_path / "model.pt")
     features = tapped_series(1, 3).features
     np.testing.assert_array_equal(again.predict(features, 1), FITTED[name].predict(features, 1))
+
+
+def test_a_file_with_options_of_other_methods_is_read(tmp_path):
+    """As they were written when all methods shared one set of options."""
+    FITTED["gru_taps"].save(tmp_path / "model.pt")
+    stored = torch.load(tmp_path / "model.pt", weights_only=True)
+    stored["options"]["method"] |= {"filters": 8, "shrinkage": 1e-4}
+    torch.save(stored, tmp_path / "older.pt")
+    again = TapNetworkDetector.load(tmp_path / "older.pt")
+    assert again.method == FITTED["gru_taps"].method
 
 
 def test_the_seed_and_the_series_decide_the_weights():
     one = [tapped_series(1, 1)]
     short = method("gru_taps", "method.updates=3")
 
-    def weights(fitted, chosen):
-        detector, _ = fit(fitted, chosen, told([]))
+    def weights(fitted, seed=0):
+        detector, _ = fit(fitted, short, seed=seed)
         return torch.cat([p.flatten() for p in detector.network.parameters()])
 
-    assert torch.equal(weights(one, short), weights(one, short))
-    assert not torch.equal(weights(one, short), weights(one, {**short, "seed": 1}))
+    assert torch.equal(weights(one), weights(one))
+    assert not torch.equal(weights(one), weights(one, seed=1))
+    assert not torch.equal(weights(one), weights([tapped_series(1, 2)]))
 
 
 def test_the_loss_falls_and_is_told():
     news = []
-    _, history = fit([tapped_series(1, 1)], method("gru_taps"), told(news))
-    assert len(history) == len(news) == TOLD
+    _, history = fit([tapped_series(1, 1)], method("gru_taps"), report=told(news))
+    assert len(history) == len(news) == LINES
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert history[-1]["step"] == 300
+    assert [line["best"] for line in history] == [False] * (LINES - 1) + [True]
     assert sum(progress for progress, _ in news) == pytest.approx(1.0)
 
 
 def test_a_loss_that_is_not_finite_is_one_clear_error():
-    with pytest.raises(PipelineError, match=r"subject 1: the loss .*lower method\.learning_rate"):
-        fit([tapped_series(1, 1)], method("hochberg_cnn", "method.learning_rate=1e30"), told([]))
+    with pytest.raises(PipelineError, match=r"subj1_validate: the loss .*lower method\.learning_"):
+        fit([tapped_series(1, 1)], method("hochberg_cnn", "method.learning_rate=1e30"))
 
 
 def test_the_networks_have_the_winners_shapes():
     """As in their configuration files."""
-    gru = build(plain(compose(["method=gru_taps"]).method), 128, 6)
+    gru = make_network(compose(["method=gru_taps"]).method, 128, 6)
     assert sum(p.numel() for p in gru.gru.parameters()) == 3 * 256 * (128 + 256 + 2)
     assert [tuple(p.shape) for p in gru.head.parameters()][::2] == [(256, 256), (6, 256)]
-    cnn = build(plain(compose(["method=hochberg_cnn"]).method), 32, 6)
+    cnn = make_network(compose(["method=hochberg_cnn"]).method, 32, 6)
     assert tuple(cnn.spatial.weight.shape) == (8, 32)
     dense = [tuple(p.shape) for p in cnn.head.parameters()][::2]
     assert dense == [(1024, 4000), (1024, 1024), (6, 1024)]

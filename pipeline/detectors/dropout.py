@@ -23,7 +23,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Drop values, and scale the others to keep the mean; in prediction, return ``x`` itself."""
+        """Drop values and scale the others to keep the mean; in prediction, return ``x``."""
         if not self.training or not self.p:
             return x
         return x * torch.rand_like(x).lt_(1 - self.p).mul_(1 / (1 - self.p))

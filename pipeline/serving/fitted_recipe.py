@@ -1,7 +1,8 @@
 """A fitted recipe on its own: raw samples of one series in, probabilities out.
 
-It holds everything on the way, the filter bank, the scalers and the networks, of all subjects, and
-of a stack's members too. What it predicts equals the pipeline's own predictions bit for bit.
+It holds everything between the two, for all subjects: the filter bank, the detectors with their
+scalers, and a stack's members. Its predictions equal the pipeline's own bit for bit, on any number
+of cores. To load and apply it takes neither Hydra nor any code that trains.
 """
 
 from __future__ import annotations
@@ -10,27 +11,24 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.data.recording import Description
-from pipeline.detectors.linear import LinearDetector
-from pipeline.detectors.lstm.network import Detector, hold, sigmoid
-from pipeline.detectors.semi_markov import SemiMarkovDetector
-from pipeline.detectors.tap_networks import WindowedDetector
+from pipeline.detectors.base import Detector
+from pipeline.detectors.device import threads
+from pipeline.detectors.registry import METHODS
 from pipeline.errors import DataError
 from pipeline.features.filter_bank import FilterBank
 from pipeline.features.member_logits import side_by_side
+from pipeline.results.rows import hold, sigmoid
 from pipeline.work.files import write_text
 
-AnyDetector = Detector | LinearDetector | WindowedDetector | SemiMarkovDetector
-
-# By method.kind: what a model's file holds.
-DETECTORS: dict[str, type[AnyDetector]] = {
-    "lstm": Detector, "lda": LinearDetector, "lr": LinearDetector,
-    "gru": WindowedDetector, "cnn": WindowedDetector, "semi_markov": SemiMarkovDetector,
-}  # fmt: skip
+# Numbers of threads belong to the whole process: while one call has set them, others wait.
+ONE_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ class FittedRecipe:
     about : Description
         Of the recordings it was fitted on.
     every : int
-        The recording's rows to a row of its features.
+        Recorded rows per feature row.
     bank : dict or None
         Arguments of `pipeline.features.filter_bank.FilterBank` after the rate; None for a stack.
     members : tuple of FittedRecipe
         A stack's first level, whose logits are its features.
-    detectors : dict of int to detector
+    detectors : dict of int to Detector
         By subject.
     """
 
@@ -55,10 +53,10 @@ class FittedRecipe:
     every: int
     bank: dict[str, Any] | None
     members: tuple[FittedRecipe, ...]
-    detectors: dict[int, AnyDetector]
+    detectors: dict[int, Detector]
 
     def logits(self, signal: np.ndarray, subject: int) -> np.ndarray:
-        """Predict one series at the features' rate.
+        """Predict one series at the features' rate, with as many threads as the process has.
 
         Parameters
         ----------
@@ -80,6 +78,8 @@ class FittedRecipe:
 
     def predict(self, signal: np.ndarray, subject: int) -> np.ndarray:
         """Give the probability of every event at every sample.
+
+        One thread computes, because the last bits of a sum depend on how many threads share it.
 
         Parameters
         ----------
@@ -107,19 +107,37 @@ class FittedRecipe:
         if not np.isfinite(signal).all():
             row, column = np.argwhere(~np.isfinite(signal))[0]
             raise DataError(f"row {row}, channel {self.about.channels[column]}: no finite number")
-        held = hold(self.logits(signal, subject), self.every, len(signal))
-        return sigmoid(held).astype(np.float32)
+        with ONE_AT_A_TIME, threadpool_limits(1), threads(1):
+            logits = self.logits(signal, subject)
+        return sigmoid(hold(logits, self.every, len(signal))).astype(np.float32)
 
     @classmethod
     def load(cls, folder: Path) -> FittedRecipe:
-        """Read what `export` wrote."""
-        stored = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        """Read what `export` wrote.
+
+        Parameters
+        ----------
+        folder : Path
+            With ``recipe.json``.
+
+        Raises
+        ------
+        DataError
+            For a method that this version does not have.
+        """
+        file = folder / "recipe.json"
+        stored = json.loads(file.read_text(encoding="utf-8"))
         about = stored["about"]
         about |= {key: tuple(about[key]) for key in ("channels", "events")}
-        kind = DETECTORS[stored["kind"]]
-        detectors: dict[int, AnyDetector] = {}
+        if stored["kind"] not in METHODS:
+            raise DataError(
+                f"{file}: kind={stored['kind']}: this version has no such method; "
+                f"it has {', '.join(METHODS)}"
+            )
+        method = METHODS[stored["kind"]].load()
+        detectors: dict[int, Detector] = {}
         for name, subjects in stored["models"].items():
-            detectors |= dict.fromkeys(subjects, kind.load(folder / name))
+            detectors |= dict.fromkeys(subjects, method.load(folder / name))
         members = tuple(cls.load(folder / f"member{i}") for i in range(stored["members"]))
         return cls(Description(**about), stored["every"], stored["bank"], members, detectors)
 
@@ -142,7 +160,7 @@ def export(
     about, every, bank
         See `FittedRecipe`.
     kind : str
-        A key of `DETECTORS`.
+        The method, a key of `pipeline.detectors.registry.METHODS`.
     models : dict of Path to list of int
         Each model's file, and the subjects it is for.
     members : int

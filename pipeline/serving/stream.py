@@ -1,4 +1,4 @@
-"""The same detector, fed in chunks as the samples come, with every step's state carried."""
+"""One series as it is recorded: samples in, chunk by chunk, and probabilities out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.detectors.lstm.network import Detector, State, sigmoid
+from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.network import State
 from pipeline.features.filter_bank import BankState, FilterBank
+from pipeline.results.rows import sigmoid
 
 
 @dataclass
 class StreamState:
-    """What a stream remembers: the filters', each phase's (h, c), and the last logits."""
+    """What a stream remembers from one chunk to the next.
+
+    Parameters
+    ----------
+    bank : BankState
+        The filters' states.
+    phases : list of tuple of Tensor
+        The LSTM's state, for each of its interleaved phases.
+    steps : int
+        Feature rows so far.
+    logits : ndarray, shape (E,)
+        Of the last feature row.
+    """
 
     bank: BankState
     phases: list[State]
@@ -22,19 +36,19 @@ class StreamState:
 
 
 class Stream:
-    """Applies a filter bank and a detector to one series, chunk by chunk.
+    """A filter bank and an LSTM, applied to one series chunk by chunk.
 
     Parameters
     ----------
     bank : FilterBank
         The one whose features the detector learned from.
-    detector : Detector
+    detector : LstmDetector
         Trained.
     subject : int
         Whose scaler is used.
     """
 
-    def __init__(self, bank: FilterBank, detector: Detector, subject: int) -> None:
+    def __init__(self, bank: FilterBank, detector: LstmDetector, subject: int) -> None:
         self.bank, self.detector, self.subject = bank, detector, subject
         self.state: StreamState | None = None
 
@@ -45,7 +59,7 @@ class Stream:
         Parameters
         ----------
         signal : ndarray, shape (n, C)
-            Samples that follow those of the call before.
+            The samples that follow those of the call before.
 
         Returns
         -------

@@ -1,25 +1,26 @@
 """Feature series to sequences and batches, losing no row.
 
 A plan says, before anything is computed, which rows of which series stand in which lane of which
-batch, which of them are scored, and where a lane's state starts anew. The series are cut two ways:
+batch, which of them are scored, and where a lane's state starts from zero. There are three ways to
+cut the series into sequences:
 
 carried state (``window.streams`` >= 1)
-    Each series is cut into that many contiguous streams. A stream is a chain of windows of
-    ``window.length`` rows, in consecutive batches of one lane; (h, c) pass from each to the next,
-    gradients do not (truncated back-propagation through time).
+    Each series is cut into this many contiguous streams. A stream is a chain of sequences of
+    ``window.length`` rows, in consecutive batches of one lane. (h, c) pass from each sequence to
+    the next, gradients do not (truncated back-propagation through time).
 no carried state (``window.streams`` = 0)
-    Every window is a stream of its own.
+    Every sequence is a stream of its own.
+one stream per lane (``window.join``)
+    All series are joined end to end and cut into ``window.batch`` streams of equal length, one per
+    lane; the rows left over at the end are not learned from. The state is never reset: it is
+    carried from series to series and, at the epoch's end, from each lane's last row to its first.
+    The 2015 Torch7 solution did so (github.com/apaszke/kaggle-grasp-and-lift,
+    EEGMinibatchLoader).
 
-A stream starts from a state of zero; where it does not start at the series' own start, it first
-sees ``window.burn_in`` rows that are not scored, so that no row is scored with an empty state.
-With ``window.stride`` n, the network runs on every n-th row, and the n phases are series of their
-own. In all of these each row is scored exactly once an epoch. A third way does not hold to that:
-
-one stream a lane (``window.join``)
-    All series are joined end to end and cut into ``window.batch`` streams of equal length, a lane
-    each; what is left at the end is not learned from. The state is never reset: it runs on from
-    series to series and, at the epoch's end, from each lane's last row to its first. So the
-    2015 Torch7 solution (github.com/apaszke/kaggle-grasp-and-lift, EEGMinibatchLoader) had it.
+In the first two ways, a stream starts from a state of zero. If it does not start at the start of
+its series, it first sees ``window.burn_in`` rows that are not scored, so that no row is scored with
+an empty state. With ``window.stride`` n, the network runs on every n-th row, and each of the n
+phases is cut like a series of its own. Each row is scored exactly once per epoch.
 """
 
 from __future__ import annotations
@@ -27,34 +28,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from pipeline.config.lstm import Window
 from pipeline.errors import PipelineError
 
-EMPTY = -1
+EMPTY = -1  # in place of a series: nothing stands in this lane
+
+
+class Sequence(NamedTuple):
+    """What stands in one lane of one batch; the fields are those of `Plan`."""
+
+    series: int
+    start: int
+    rows: int
+    burn: int
+    reset: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One epoch's batches, each field an int array of shape (n_batches, B).
+    """One epoch's batches; each field is an array of shape (n_batches, B).
 
     Parameters
     ----------
-    series : ndarray
+    series : ndarray of int
         Which series stands in the lane, an index into the list that was planned; -1 for none.
-    start : ndarray
+    start : ndarray of int
         Its first row.
-    rows : ndarray
-        How many rows, ``stride`` apart; the rest of the window is padding.
-    burn : ndarray
+    rows : ndarray of int
+        How many rows, ``stride`` apart; the rest of the sequence is padding.
+    burn : ndarray of int
         How many of them, from the start, are not scored.
     reset : ndarray of bool
         Whether the lane's state starts from zero here.
     length, stride : int
-        Of every window.
+        Of every sequence.
     """
 
     series: np.ndarray
@@ -69,7 +82,7 @@ class Plan:
         return len(self.series)
 
     def table(self) -> pd.DataFrame:
-        """Write the plan out for people: one line a window, in the order of training."""
+        """Write the plan out for people: one line per sequence, in the order of training."""
         batch, lane = np.nonzero(self.series != EMPTY)
         at = (batch, lane)
         return pd.DataFrame(
@@ -86,65 +99,40 @@ class Plan:
         )
 
 
-Window = tuple[int, int, int, int, bool]
-
-
-def _streams(
-    lengths: list[int], length: int, stride: int, streams: int, burn_in: int, shift: int
-) -> Iterator[list[Window]]:
-    """Cut every series into streams, each a list of windows (series, start, rows, burn, reset)."""
+def _streams(lengths: list[int], window: Window, shift: int) -> Iterator[list[Sequence]]:
+    """Cut every series into streams, each a list of sequences."""
+    length, stride = window.length, window.stride
     for index, total in enumerate(lengths):
         for phase in range(min(stride, total)):
             steps = len(range(phase, total, stride))
-            if streams:
-                cuts = np.linspace(0, steps, min(streams, steps) + 1).round().astype(int)
+            if window.streams:
+                cuts = np.linspace(0, steps, min(window.streams, steps) + 1).round().astype(int)
             else:
-                new = length - burn_in
+                new = length - window.burn_in
                 cuts = np.unique(np.r_[0, np.arange(shift % new, steps, new), steps])
             for begin, end in pairwise(cuts):
-                first = max(0, begin - burn_in)
+                first = max(0, begin - window.burn_in)
                 yield [
-                    (
-                        index,
-                        phase + at * stride,
-                        min(length, end - at),
-                        min(max(0, begin - at), length),
-                        at == first,
+                    Sequence(
+                        series=index,
+                        start=phase + at * stride,
+                        rows=min(length, end - at),
+                        burn=min(max(0, begin - at), length),
+                        reset=at == first,
                     )
                     for at in range(first, end, length)
                 ]
 
 
-def plan_epoch(
-    lengths: list[int],
-    *,
-    length: int,
-    batch: int,
-    stride: int = 1,
-    streams: int = 1,
-    burn_in: int = 0,
-    join: bool = False,
-    rng: np.random.Generator | None = None,
-) -> Plan:
+def plan_epoch(lengths: list[int], window: Window, rng: np.random.Generator | None = None) -> Plan:
     """Plan one epoch over some series.
 
     Parameters
     ----------
     lengths : list of int
         Rows of each series.
-    length : int
-        Rows of a window: how far gradients reach back.
-    batch : int
-        Lanes: windows that are trained on side by side.
-    stride : int
-        The network's step, in rows.
-    streams : int
-        Streams that each series is cut into; 0 for windows without carried state.
-    burn_in : int
-        Rows before a stream's own that it sees and is not scored on.
-    join : bool
-        Join all series and give each lane one stream of them; the state is never reset. A window
-        may then run over from its series into those that follow.
+    window : Window
+        How they become sequences.
     rng : numpy.random.Generator, optional
         Shuffles the streams and, without carried state, shifts the cuts; None keeps the order.
 
@@ -157,22 +145,22 @@ def plan_epoch(
     PipelineError
         When joined series do not fill one batch.
     """
-    if join:
-        return _joined(lengths, length, batch)
-    shift = int(rng.integers(length)) if rng is not None and not streams else 0
-    chains = list(_streams(lengths, length, stride, streams, burn_in, shift))
+    if window.join:
+        return _joined(lengths, window.length, window.batch)
+    shift = int(rng.integers(window.length)) if rng is not None and not window.streams else 0
+    streams = list(_streams(lengths, window, shift))
     if rng is not None:
-        chains = [chains[i] for i in rng.permutation(len(chains))]
-    lanes: list[list[Window]] = [[] for _ in range(min(batch, len(chains)))]
-    for chain in chains:
-        min(lanes, key=len).extend(chain)
+        streams = [streams[i] for i in rng.permutation(len(streams))]
+    lanes: list[list[Sequence]] = [[] for _ in range(min(window.batch, len(streams)))]
+    for stream in streams:
+        min(lanes, key=len).extend(stream)
     deepest = max(len(lane) for lane in lanes)
     table = np.zeros((5, deepest, len(lanes)), dtype=np.int64)
     table[0] = EMPTY
     for column, lane in enumerate(lanes):
         table[:, : len(lane), column] = np.array(lane, dtype=np.int64).T
     series, start, rows, burn, reset = table
-    return Plan(series, start, rows, burn, reset.astype(bool), length, stride)
+    return Plan(series, start, rows, burn, reset.astype(bool), window.length, window.stride)
 
 
 def _joined(lengths: list[int], length: int, batch: int) -> Plan:
@@ -199,9 +187,9 @@ class Batches:
     Parameters
     ----------
     features : iterable of torch.Tensor, each (T', F)
-        One a series; taken one by one, so that they need not all be there twice.
+        One per series; taken one by one, so that not all of them are in memory twice.
     labels : list of torch.Tensor, each (T', E)
-        Likewise.
+        One per series.
     """
 
     def __init__(self, features: Iterable[torch.Tensor], labels: list[torch.Tensor]) -> None:

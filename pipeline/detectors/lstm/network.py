@@ -1,46 +1,22 @@
-"""The network: features in, one logit an event out, with its state explicit in and out."""
+"""The network: features in, one logit per event out, with its state passed in and out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipeline.detectors.lstm.cell import LSTM
+from pipeline.detectors.device import threads
+from pipeline.detectors.dropout import Dropout
+from pipeline.detectors.lstm.layer import LSTM
 
 State = tuple[torch.Tensor, ...]  # h and c, then the convolution's past; lanes along axis 1
-Scalers = dict[int, tuple[torch.Tensor, torch.Tensor]]  # by subject: mean and matrix
 
 # Rows that the network is given at a time when it predicts: always the same number, because the
 # last bits of a matrix product depend on its size.
 CHUNK = 512
-
-
-class Dropout(nn.Module):
-    """`torch.nn.Dropout`, three times as fast on a CPU.
-
-    The mask is drawn by one comparison in place, where PyTorch's own draws Bernoulli numbers one at
-    a time, which took nearly half of a training step on a wide filter bank.
-
-    Parameters
-    ----------
-    p : float
-        Share of the values that are set to zero in training.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Drop values, and scale the others to keep the mean."""
-        if not self.training or not self.p:
-            return x
-        return x * torch.rand_like(x).lt_(1 - self.p).mul_(1 / (1 - self.p))
 
 
 class CausalConvolution(nn.Module):
@@ -88,7 +64,7 @@ class Network(nn.Module):
     n_features, n_events : int
         F and E.
     hidden, layers : int
-        Units a layer, and layers.
+        Units per layer, and layers.
     projection : int
         Width of the linear layer before the LSTM; 0 for none.
     kernel : int
@@ -98,9 +74,10 @@ class Network(nn.Module):
     input_dropout : float
         Of the features.
     cell : str
-        Which LSTM cell, see `pipeline.detectors.lstm.cell.LSTM`.
+        Which LSTM cell, see `pipeline.detectors.lstm.cell`.
     forget_bias, init_range : float, optional
-        See there; ``init_range`` holds for every parameter of the network.
+        See `pipeline.detectors.lstm.layer.LSTM`; ``init_range`` holds for every parameter of the
+        network.
     """
 
     def __init__(
@@ -147,8 +124,8 @@ class Network(nn.Module):
         x : Tensor, shape (B, L, F)
             Standardised features.
         state : tuple of Tensor, optional
-            What the rows before left: h and c, each (layers, B, hidden), and with a convolution
-            its past, (K - 1, B, P); zero when not given.
+            After the rows before: h and c, each (layers, B, hidden), and with a convolution its
+            past, (K - 1, B, P); zero when not given.
 
         Returns
         -------
@@ -164,7 +141,7 @@ class Network(nn.Module):
         return self.output(self.dropout(y)), (h, c, *pasts)
 
     def start(self, lanes: int) -> State:
-        """Give a state of zero for so many lanes."""
+        """Give a state of zero for this many lanes."""
         layer = self.lstm
         shapes = [(layer.num_layers, lanes, layer.hidden_size)] * 2
         if self.convolution is not None:
@@ -173,7 +150,7 @@ class Network(nn.Module):
 
 
 class Committee(nn.Module):
-    """Networks that learn beside one another, each from its own start, and vote.
+    """Networks that learn side by side, each from its own start, and whose logits are averaged.
 
     Parameters
     ----------
@@ -193,18 +170,19 @@ class Committee(nn.Module):
         x : Tensor, shape (B, L, F)
             Standardised features.
         state : tuple of Tensor, optional
-            Of all the networks, one after the other along the first axis.
+            Of all networks, one after another along the first axis.
 
         Returns
         -------
         logits : Tensor, shape (B, L, E)
-            Their mean; in training, where each is to learn for itself, (networks, B, L, E).
+            The mean over the networks; in training, where each learns for itself,
+            (networks, B, L, E).
         state : tuple of Tensor
         """
         state = self.start(len(x)) if state is None else state
-        theirs = zip(*(part.chunk(len(self.networks)) for part in state), strict=True)
+        parts = zip(*(each.chunk(len(self.networks)) for each in state), strict=True)
         votes, after = [], []
-        for network, own in zip(self.networks, theirs, strict=True):
+        for network, own in zip(self.networks, parts, strict=True):
             logits, own = network(x, own)
             votes.append(logits)
             after.append(own)
@@ -213,7 +191,7 @@ class Committee(nn.Module):
         return (together if self.training else together.mean(dim=0)), joined
 
     def start(self, lanes: int) -> State:
-        """Give a state of zero for so many lanes."""
+        """Give a state of zero for this many lanes."""
         every = [cast(Network, network).start(lanes) for network in self.networks]
         return tuple(torch.cat(parts) for parts in zip(*every, strict=True))
 
@@ -221,10 +199,39 @@ class Committee(nn.Module):
 AnyNetwork = Network | Committee
 
 
+class NetworkArguments(TypedDict):
+    """The arguments of `make_network`, as a detector keeps and saves them."""
+
+    n_features: int
+    n_events: int
+    cell: str
+    hidden: int
+    layers: int
+    projection: int
+    kernel: int
+    dropout: float
+    input_dropout: float
+    networks: int
+    forget_bias: float | None
+    init_range: float | None
+
+
 def make_network(
-    n_features: int, n_events: int, *, networks: int = 1, **options: Any
+    n_features: int,
+    n_events: int,
+    *,
+    hidden: int,
+    layers: int,
+    projection: int = 0,
+    kernel: int = 0,
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
+    networks: int = 1,
+    cell: str = "fused",
+    forget_bias: float | None = None,
+    init_range: float | None = None,
 ) -> AnyNetwork:
-    """Make one network, or several that vote.
+    """Make one network, or several whose logits are averaged.
 
     Parameters
     ----------
@@ -232,18 +239,45 @@ def make_network(
         F and E.
     networks : int
         How many.
-    **options
-        Of `Network`.
+    hidden, layers, projection, kernel, dropout, input_dropout, cell, forget_bias, init_range
+        As in `Network`.
     """
-    members = [Network(n_features, n_events, **options) for _ in range(networks)]
+    members = [
+        Network(
+            n_features, n_events, hidden=hidden, layers=layers, projection=projection,
+            kernel=kernel, dropout=dropout, input_dropout=input_dropout, cell=cell,
+            forget_bias=forget_bias, init_range=init_range,
+        )
+        for _ in range(networks)
+    ]  # fmt: skip
     return members[0] if networks == 1 else Committee(members)
+
+
+def start_at_base_rates(network: AnyNetwork, labels: np.ndarray) -> None:
+    """Set the output's bias to the events' log-odds, so that no update is spent on learning them.
+
+    With events as rare as these, that is worth more than any later tuning of a stack.
+
+    Parameters
+    ----------
+    network : Network or Committee
+        Changed in place.
+    labels : ndarray, shape (T', E)
+        Of all training series.
+    """
+    odds = (labels.sum(axis=0) + 0.5) / (len(labels) - labels.sum(axis=0) + 0.5)
+    with torch.no_grad():
+        for part in network.modules():
+            if isinstance(part, Network):
+                part.output.bias.copy_(torch.from_numpy(np.log(odds)))
 
 
 @torch.no_grad()
 def predict(network: AnyNetwork, features: torch.Tensor, stride: int) -> np.ndarray:
     """Predict one whole series, in one direction.
 
-    The phases of ``stride`` are run side by side, each with its own state, and interleaved again.
+    The ``stride`` phases run side by side, each with its own state, and are interleaved again.
+    The result is the same, to the last bit, for any number of threads that the process has.
 
     Parameters
     ----------
@@ -267,84 +301,9 @@ def predict(network: AnyNetwork, features: torch.Tensor, stride: int) -> np.ndar
     padded[:rows] = features
     phases = padded.view(steps, stride, width).transpose(0, 1)
     state, parts = network.start(stride), []
-    for begin in range(0, steps, CHUNK):
-        logits, state = network(phases[:, begin : begin + CHUNK].to(device), state)
-        parts.append(logits.float().cpu())
+    with threads(1):
+        for begin in range(0, steps, CHUNK):
+            logits, state = network(phases[:, begin : begin + CHUNK].to(device), state)
+            parts.append(logits.float().cpu())
     together = torch.cat(parts, dim=1).transpose(0, 1).reshape(steps * stride, -1)
     return together[:rows].numpy()
-
-
-@dataclass(frozen=True)
-class Detector:
-    """A trained network with what it needs to be applied: its options and its scalers.
-
-    Parameters
-    ----------
-    network : Network or Committee
-        The weights.
-    options : dict
-        ``n_features``, ``n_events`` and the keyword arguments of `make_network`.
-    scalers : dict of int to (Tensor, Tensor)
-        By subject: the features' mean, (F,), and the matrix, (F, F), that standardises them; or
-        (F, P), where it holds the subject's own projection, too.
-    stride : int
-        The network's step, in rows.
-    """
-
-    network: AnyNetwork
-    options: dict[str, Any]
-    scalers: Scalers
-    stride: int
-
-    def standardise(self, features: np.ndarray, subject: int) -> torch.Tensor:
-        """Standardise features, shape (T', F), as this subject's training series were."""
-        mean, matrix = self.scalers[subject]
-        return (torch.from_numpy(np.array(features, dtype=np.float32)) - mean) @ matrix
-
-    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
-        """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
-        return predict(self.network, self.standardise(features, subject), self.stride)
-
-    def save(self, path: Path) -> None:
-        """Write tensors and plain values only, so that loading runs no code."""
-        stored = {
-            "options": self.options,
-            "stride": self.stride,
-            "scalers": {str(k): list(v) for k, v in self.scalers.items()},
-            "weights": {k: v.cpu() for k, v in self.network.state_dict().items()},
-        }
-        torch.save(stored, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Detector:
-        """Read what `save` wrote, onto the CPU."""
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        network = make_network(**stored["options"])
-        network.load_state_dict(stored["weights"])
-        network.eval()
-        scalers = {int(k): (v[0], v[1]) for k, v in stored["scalers"].items()}
-        return cls(network, stored["options"], scalers, stored["stride"])
-
-
-def hold(values: np.ndarray, every: int, rows: int) -> np.ndarray:
-    """Spread predictions at every ``every``-th row over all rows, each held until the next.
-
-    Parameters
-    ----------
-    values : ndarray, shape (T', E)
-        Row k belongs to the recording's row ``k * every``.
-    every : int
-        The recording's rows to a prediction.
-    rows : int
-        T, the recording's rows.
-
-    Returns
-    -------
-    ndarray, shape (T, E)
-    """
-    return np.repeat(values, every, axis=0)[:rows]
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Logits to probabilities, in float64."""
-    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))

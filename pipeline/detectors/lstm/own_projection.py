@@ -1,0 +1,93 @@
+"""One LSTM for all subjects behind a linear layer of each subject's own, while they learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.detectors.device import threads
+from pipeline.detectors.dropout import Dropout
+from pipeline.detectors.lstm.network import AnyNetwork, State, predict
+from pipeline.detectors.lstm.scaling import Scalers
+
+
+class OwnProjection(nn.Module):
+    """The linear layer before the LSTM, one for each subject, while one LSTM for all learns.
+
+    Every head conducts in its own way, but what hands do next is much the same for all subjects.
+    So the features of each subject pass through a layer of its own into one LSTM that learns from
+    all subjects' trials. The layer is linear, so it ends as part of a scaler's matrix: see
+    `folded`. The network that predicts knows nothing of it.
+
+    Parameters
+    ----------
+    subjects : iterable of int
+        Each gets a layer.
+    n_features, width : int
+        F and P.
+    dropout : float
+        Of the features.
+    """
+
+    def __init__(
+        self, subjects: Iterable[int], n_features: int, width: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.rows = {subject: row for row, subject in enumerate(sorted(subjects))}
+        weight = torch.empty(len(self.rows), n_features, width)
+        self.weight = nn.Parameter(weight.uniform_(-1, 1) / n_features**0.5)  # nn.Linear's start
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, subjects: np.ndarray) -> torch.Tensor:
+        """Project a batch of sequences, (B, L, F), of as many subjects, (B,)."""
+        rows = torch.tensor([self.rows[int(s)] for s in subjects], device=x.device)
+        return torch.bmm(self.dropout(x), self.weight[rows])
+
+    @torch.no_grad()
+    def project(self, features: torch.Tensor, subject: int) -> torch.Tensor:
+        """Project one series of a subject, (T', F), on the CPU."""
+        with threads(1):  # the same bytes for any number of threads
+            return features @ self.weight[self.rows[subject]].cpu()
+
+    @torch.no_grad()
+    def folded(self, scalers: Scalers) -> Scalers:
+        """Give scalers that standardise and project at once: means, (F,), matrices, (F, P)."""
+        weight = self.weight.cpu()
+        return {s: (mean, matrix @ weight[self.rows[s]]) for s, (mean, matrix) in scalers.items()}
+
+
+class Learner(nn.Module):
+    """All that learns: the network, and the subjects' own projections where there are some.
+
+    Parameters
+    ----------
+    network : Network or Committee
+        Reads what the projections give, or the features themselves.
+    own_projection : OwnProjection, optional
+        One layer per subject.
+    """
+
+    network: AnyNetwork
+    own_projection: OwnProjection | None
+
+    def __init__(self, network: AnyNetwork, own_projection: OwnProjection | None) -> None:
+        super().__init__()
+        self.network = network
+        self.own_projection = own_projection
+
+    def forward(
+        self, x: torch.Tensor, subjects: np.ndarray, state: State
+    ) -> tuple[torch.Tensor, State]:
+        """Run over a batch of sequences, (B, L, F), of as many subjects, (B,)."""
+        if self.own_projection is not None:
+            x = self.own_projection(x, subjects)
+        return self.network(x, state)
+
+    def predict(self, features: torch.Tensor, subject: int, stride: int) -> np.ndarray:
+        """Predict one series of a subject, (T', F): logits, (T', E)."""
+        if self.own_projection is not None:
+            features = self.own_projection.project(features, subject)
+        return predict(self.network, features, stride)

@@ -72,7 +72,7 @@ def variants(preset: str) -> dict[str, tuple[str, ...]]:
     table: dict[str, tuple[str, ...]] = {f"`{preset}`": (base,)}
     for name, overrides in VARIANTS[preset].items():
         table[name] = (base, *overrides)
-    members = compose([base]).stack.members
+    members = compose([base]).stack.names
     for name, words in LEFT_OUT.items() if members else ():
         kept = ",".join(f'"{member}"' for member in members if not words & set(member.split()))
         table[name] = (base, f"stack.members=[{kept}]")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose
-from pipeline.config.options import Cell
+from pipeline.config.lstm import Cell
 from pipeline.config.paths import PROJECT
 from pipeline.detectors.lstm.network import Detector
 from pipeline.results import scoring

@@ -28,12 +28,11 @@ from pipeline.bench.methods import DATA, DOC, PRESETS, SPLIT, chosen_presets, po
 from pipeline.config.compose import compose, reading
 from pipeline.data.kaggle_files import RawSeries
 from pipeline.data.recording import label_runs, series_name
-from pipeline.detectors.lstm.training import Job
 from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
-from pipeline.stages.jobs import jobs
+from pipeline.stages.jobs import Job, jobs
 from pipeline.work.files import write_whole
 from pipeline.work.machine import cores
 

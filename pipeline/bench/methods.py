@@ -140,8 +140,8 @@ def main(arguments: list[str]) -> None:
     tracker = Tracker(replace(common, recipe="bench"), f"bench-{common.dataset.name}")
     aucs, costs = {}, {}
     for preset in presets:
-        own = [f"experiment={preset}", *LONGER.get(preset, ()), *DATA, *SPLIT]
-        wanted = reading(own, overrides)
+        base = [f"experiment={preset}", *LONGER.get(preset, ()), *DATA, *SPLIT]
+        wanted = reading(base, overrides)
         peak = measure(wanted)
         config = compose(wanted)
         context = Context(config)

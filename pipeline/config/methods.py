@@ -266,8 +266,8 @@ def methods() -> dict[str, type[Method]]:
     def below(parent: type[Method]) -> list[type[Method]]:
         return [parent, *(each for child in parent.__subclasses__() for each in below(child))]
 
-    named = {each: each.__dataclass_fields__["kind"].default for each in below(Method)}
-    return {kind: each for each, kind in named.items() if kind != MISSING}
+    named = {str(each.__dataclass_fields__["kind"].default): each for each in below(Method)}
+    return {kind: each for kind, each in named.items() if kind != str(MISSING)}
 
 
 def option_names(method: Method) -> set[str]:

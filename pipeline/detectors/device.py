@@ -1,9 +1,6 @@
-"""Where PyTorch computes: the device, and the number of threads."""
+"""Where PyTorch computes."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -32,23 +29,3 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device={name}: cannot be used ({reason}); try device=auto") from error
     return device
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let PyTorch compute with a fixed number of threads, and restore the number afterwards.
-
-    The last bits of a sum depend on how many threads share it, so what must come out the same on
-    every machine runs with a number that does not depend on the machine.
-
-    Parameters
-    ----------
-    count : int
-        Threads, 1 or more.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

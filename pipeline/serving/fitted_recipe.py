@@ -15,17 +15,16 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pipeline.data.recording import Description
 from pipeline.detectors.base import Detector
-from pipeline.detectors.device import threads
 from pipeline.detectors.registry import METHODS
 from pipeline.errors import DataError
 from pipeline.features.filter_bank import FilterBank
 from pipeline.features.member_logits import side_by_side
 from pipeline.results.rows import hold, sigmoid
 from pipeline.work.files import write_text
+from pipeline.work.machine import threads
 
 # Numbers of threads belong to the whole process: while one call has set them, others wait.
 ONE_AT_A_TIME = Lock()
@@ -107,7 +106,7 @@ class FittedRecipe:
         if not np.isfinite(signal).all():
             row, column = np.argwhere(~np.isfinite(signal))[0]
             raise DataError(f"row {row}, channel {self.about.channels[column]}: no finite number")
-        with ONE_AT_A_TIME, threadpool_limits(1), threads(1):
+        with ONE_AT_A_TIME, threads(1):
             logits = self.logits(signal, subject)
         return sigmoid(hold(logits, self.every, len(signal))).astype(np.float32)
 

@@ -44,8 +44,8 @@ def tasks(stack: Context, wanted: Sequence[RawSeries], found: Sequence[RawSeries
         for job in fits:
             for key in job.predict:
                 if key in parts:
-                    logits = place(member, job).path / logits_file(key)
-                    parts[key].append((logits, member.every))
+                    file = place(member, job).path / logits_file(key)
+                    parts[key].append((file, member.every))
     planned = []
     for raw in wanted:
         signal, *events = recording_paths(stack, raw)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -31,7 +32,7 @@ def threads(count: int) -> Iterator[None]:
     count : int
         Threads of BLAS, OpenMP and PyTorch.
     """
-    torch = sys.modules.get("torch")  # not imported for tasks that do not need it
+    torch: Any = sys.modules.get("torch")  # not imported for tasks that do not need it
     before = torch.get_num_threads() if torch else 0
     if torch:
         torch.set_num_threads(count)

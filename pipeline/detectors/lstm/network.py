@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.detectors.device import threads
 from pipeline.detectors.dropout import Dropout
 from pipeline.detectors.lstm.layer import LSTM
+from pipeline.work.machine import threads
 
 State = tuple[torch.Tensor, ...]  # h and c, then the convolution's past; lanes along axis 1
 

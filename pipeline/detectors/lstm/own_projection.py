@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.detectors.device import threads
 from pipeline.detectors.dropout import Dropout
 from pipeline.detectors.lstm.network import AnyNetwork, State, predict
 from pipeline.detectors.lstm.scaling import Scalers
+from pipeline.work.machine import threads
 
 
 class OwnProjection(nn.Module):

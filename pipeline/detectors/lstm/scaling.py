@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.detectors.device import threads
 from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.work.machine import threads
 
 Scaler = tuple[torch.Tensor, torch.Tensor]
 """The features' mean, (F,), and the matrix that standardises them, (F, F), or (F, P) where it

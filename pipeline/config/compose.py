@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from pipeline.config.methods import methods
+from pipeline.config.methods.find import methods
 from pipeline.config.options import Config, check, is_read, refuse_unread
 from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError

@@ -8,7 +8,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from pipeline.config.methods import Demand, demand_of
+from pipeline.config.demand import Demand, demand_of
 
 Source = Enum("Source", ["kaggle", "simulated"])
 

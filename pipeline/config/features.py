@@ -7,7 +7,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from pipeline.config.methods import demand_of
+from pipeline.config.demand import demand_of
 
 FilterStart = Enum("FilterStart", ["first", "zero"])
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from pipeline.config.methods import demand_of
+from pipeline.config.demand import demand_of
 
 # Functional Enum calls, because `global` cannot be written as a class attribute.
 Scope = Enum("Scope", ["subject", "global"])

@@ -15,9 +15,12 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from pipeline.config.dataset import Dataset, Source
+from pipeline.config.demand import demand_of
 from pipeline.config.features import Filter, Stack
 from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
-from pipeline.config.methods import LstmMethod, Method, demand_of, option_names
+from pipeline.config.methods.base import Method
+from pipeline.config.methods.find import option_names
+from pipeline.config.methods.lstm import LstmMethod
 from pipeline.errors import ConfigError
 
 Stage = Enum("Stage", ["simulate", "ingest", "filter", "train", "evaluate", "submit", "check"])

@@ -20,7 +20,7 @@ from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, 
 from pipeline.detectors.taps import back
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
-    from pipeline.config.methods import LdaMethod, LrMethod
+    from pipeline.config.methods.linear import LdaMethod, LrMethod
 
 CHUNK = 4096  # rows whose taps are laid side by side at a time
 NEVER = -20.0  # logit of an event that no fitted series has
@@ -121,7 +121,7 @@ def _fit_event(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    from pipeline.config.methods import LdaMethod
+    from pipeline.config.methods.linear import LdaMethod
 
     model: Any
     if isinstance(options, LdaMethod):

@@ -31,7 +31,7 @@ from pipeline.detectors.taps import back
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipeline.config.methods import CnnMethod, GruMethod
+    from pipeline.config.methods.tap_networks import CnnMethod, GruMethod
 
 # Rows predicted at a time: always the same number, because the last bits of a matrix product
 # depend on its size.
@@ -111,7 +111,7 @@ def make_network(method: GruMethod | CnnMethod, n_features: int, n_events: int) 
     n_features, n_events : int
         F and E.
     """
-    from pipeline.config.methods import CnnMethod
+    from pipeline.config.methods.tap_networks import CnnMethod
 
     dropouts = {"input_dropout": method.input_dropout, "dropout": method.dropout}
     if isinstance(method, CnnMethod):
@@ -207,7 +207,7 @@ class TapNetworkDetector:
     @classmethod
     def load(cls, path: Path) -> TapNetworkDetector:
         """Read what `save` wrote, onto the CPU."""
-        from pipeline.config.methods import CnnMethod, GruMethod
+        from pipeline.config.methods.tap_networks import CnnMethod, GruMethod
 
         stored = torch.load(path, map_location="cpu", weights_only=True)
         options = stored["options"]

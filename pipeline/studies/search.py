@@ -32,7 +32,7 @@ from tqdm import tqdm
 from yaml import MarkedYAMLError
 
 from pipeline.config.compose import compose, mistake
-from pipeline.config.methods import LstmMethod
+from pipeline.config.methods.lstm import LstmMethod
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError, PipelineError

@@ -15,7 +15,7 @@ from pipeline.detectors.semi_markov.chain import Chain
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
-    from pipeline.config.methods import SemiMarkovMethod
+    from pipeline.config.methods.semi_markov import SemiMarkovMethod
 
 # Predicted probabilities keep this far from 0 and 1, which have no logits.
 CERTAIN = 1e-6

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.linalg import solve
 
-from pipeline.config.methods import SemiMarkovMethod
+from pipeline.config.methods.semi_markov import SemiMarkovMethod
 from pipeline.detectors.scaling import fit_scalers, standardise
 from pipeline.detectors.semi_markov.chain import Chain, pasts, predict_from_past, weigh
 from pipeline.detectors.semi_markov.timing import (

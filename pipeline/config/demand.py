@@ -1,0 +1,36 @@
+"""Refuses values that cannot be, naming the key, its value and what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.errors import ConfigError
+
+Demand = Callable[[bool, str, str], None]
+"""Called as ``demand(holds, key, what it must be)``; refuses the key where it does not hold."""
+
+
+def demand_of(group: str, options: object) -> Demand:
+    """Give the `Demand` of one group of the configuration, which names the key and its value.
+
+    Parameters
+    ----------
+    group : str
+        E.g. ``filter``.
+    options : object
+        Whose attributes are checked.
+
+    Raises
+    ------
+    ConfigError
+        From what is returned, where something does not hold.
+    """
+
+    def demand(holds: bool, key: str, what: str) -> None:
+        if not holds:
+            value: Any = getattr(options, key)
+            value = getattr(value, "name", value)
+            raise ConfigError(f"{group}.{key}={value}: {what}")
+
+    return demand

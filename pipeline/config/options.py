@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
+from pipeline.data.simulator.options import LIMITS, refusal
 from pipeline.errors import ConfigError
 
 # Functional Enum calls, because `global` cannot be written as a class attribute.
@@ -37,6 +38,8 @@ class Simulation:
     series: int = 10
     trials: int = 30
     seed: int = 0
+    snr: float = 1.0
+    artefacts: float = 1.0
 
 
 @dataclass
@@ -252,16 +255,21 @@ def check(config: Config) -> None:
         seen |= set(getattr(data, key))
     if data.source is Source.simulated:
         sim = data.simulation
-        demand(1 <= sim.subjects <= 12, "dataset.simulation.subjects", "must be 1 to 12")
-        demand(1 <= sim.series <= 10, "dataset.simulation.series", "must be 1 to 10")
-        demand(sim.seed >= 0, "dataset.simulation.seed", "must be 0 or more")
-        demand(sim.trials >= 0, "dataset.simulation.trials", "must be 0 (as recorded) or more")
+        drawn = {"rate": data.rate} | {f"simulation.{k}": v for k, v in vars(sim).items()}
+        for option, value in drawn.items():
+            wrong = refusal(option, value)
+            demand(not wrong, f"dataset.{option}", f"{wrong} for simulated recordings")
         demand(
             sim.series >= max(seen), "dataset.simulation.series",
             f"the splits need series up to {max(seen)}",
         )  # fmt: skip
-        beyond = [s for s in data.subjects if s > sim.subjects]
-        demand(not beyond, "dataset.subjects", "beyond dataset.simulation.subjects")
+        for key in ("train_series", "valid_series", "test_series"):
+            demand(min(getattr(data, key)) >= 1, f"dataset.{key}", "series count from 1")
+        beyond = [s for s in data.subjects if not 1 <= s <= sim.subjects]
+        demand(
+            not beyond, "dataset.subjects",
+            f"must be 1 to dataset.simulation.subjects, {sim.subjects}",
+        )  # fmt: skip
 
     demand(bank.subsample >= 1, "filter.subsample", "must be 1 or more")
     nyquist = data.rate / bank.subsample / 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +20,13 @@ from pipeline.config.options import Config, Kind, Scaler, Scope, Source, Stage, 
 from pipeline.config.paths import path
 from pipeline.data import kaggle_files as ingest
 from pipeline.data import recording
-from pipeline.data import simulator as simulate
 from pipeline.data.kaggle_files import RawSeries
 from pipeline.data.recording import Description, Recording, series_name
+from pipeline.data.simulator import artefacts, brain, courses, draws, head, plan, responses, setting
+from pipeline.data.simulator import format as kaggle_format
+from pipeline.data.simulator import options as simulation_options
+from pipeline.data.simulator import simulate as simulator
+from pipeline.data.simulator.options import SimulationConfig
 from pipeline.detectors import linear, semi_markov, taps
 from pipeline.detectors import tap_networks as windowed
 from pipeline.detectors.lstm import batches as windows
@@ -138,7 +142,13 @@ class Flow:
         options = plain(self.config.dataset.simulation)
         # How many subjects and series there are changes none of them, so it makes no new folder.
         slim = {k: v for k, v in options.items() if k not in ("subjects", "series")}
-        return self._folder("simulate", slim, [simulate], ["numpy", "scipy", "mne"], None)
+        # Nor does the size of the files' unit.
+        slim |= {k: v for k, v in asdict(self.about).items() if k != "unit_volts"}
+        code = [
+            simulator, artefacts, brain, courses, draws, head, kaggle_format, plan, responses,
+            setting, simulation_options,
+        ]  # fmt: skip
+        return self._folder("simulate", slim, code, ["numpy", "scipy", "mne", "pyarrow"], None)
 
     @property
     def raw(self) -> Path:
@@ -292,7 +302,7 @@ class Flow:
                 tasks.append(
                     Task(
                         self.simulate_folder, name, (), tuple(files), simulate_raw,
-                        (plain(sim), self.about.rate, subject, series, half, labelled),
+                        (plain(sim), self.about, subject, series, half, labelled),
                     )
                 )  # fmt: skip
         self.run("simulate", tasks, self.workers)
@@ -612,7 +622,7 @@ def simulate_raw(
     scratch: Path,
     report_progress: Report,
     options: dict,
-    rate: float,
+    about: Description,
     subject: int,
     series: int,
     half: str,
@@ -621,10 +631,8 @@ def simulate_raw(
     """Simulate one series and write its CSV files (the work of one task)."""
     folder = scratch / half
     folder.mkdir(exist_ok=True)
-    made = simulate.simulate_series(
-        simulate.SimulationConfig(**options, rate=rate), subject, series
-    )
-    simulate.write_series(made, folder, labelled)
+    made = simulator.simulate_series(SimulationConfig(**options), about, subject, series)
+    kaggle_format.write_series(made, folder, labelled)
 
 
 def evaluate_work(

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from pipeline.data.simulator.options import LIMITS, refusal
+from pipeline.data.simulator.options import refusal
 from pipeline.errors import ConfigError
 
 # Functional Enum calls, because `global` cannot be written as a class attribute.

@@ -110,9 +110,7 @@ class Flow:
     def __init__(self, config: Config, say: Say = print) -> None:
         self.config, self.say = config, say
         data = config.dataset
-        self.about = Description(
-            tuple(data.channels), tuple(data.events), data.rate, data.unit_volts, data.montage
-        )
+        self.about = Description.of(data)
         self.derived = path(config.data_dir) / "derived" / data.name
         self.labelled = [*data.train_series, *data.valid_series]
         self.unlabelled = list(data.test_series)

@@ -15,12 +15,16 @@ import pytest
 from pipeline.config.compose import compose
 from pipeline.config.options import Config, is_read
 from pipeline.config.paths import CONF
-from pipeline.data.simulator import EVENTS as EVENT_NAMES
-from pipeline.data.simulator import SimulationConfig, simulate_series, write_series
+from pipeline.data.recording import Description
+from pipeline.data.simulator.format import write_series
+from pipeline.data.simulator.options import SimulationConfig
+from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.features.filter_bank import FeatureSeries, Moments
 
-EVENTS = tuple(EVENT_NAMES)
+# The competition's channels, events and rate.
+COMPETITION = Description.of(compose(["dataset=kaggle"]).dataset)
+EVENTS = COMPETITION.events
 
 # Everything small: two subjects, three series, a network of a few units.
 SMALL = (
@@ -141,7 +145,8 @@ def kaggle_files(tmp_path_factory) -> Path:
     for subject in (1, 2):
         for series in (1, 2, 3):
             half = folder / ("test" if series == 3 else "train")
-            write_series(simulate_series(config, subject, series), half, series != 3)
+            made = simulate_series(config, COMPETITION, subject, series)
+            write_series(made, half, series != 3)
     return folder
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipeline.bench.calibrate import (
-    METHODS,
-    REAL,
+from pipeline.bench.calibrate import order_of, table_of
+from pipeline.bench.event_windows import load_windows
+from pipeline.bench.methods import PRESETS
+from pipeline.bench.real_figures import METHODS, REAL
+from pipeline.bench.recording_figures import (
     Windows,
     amplitude_figures,
+    check_names,
     covariance_figures,
     cut_windows,
     discrimination_figures,
-    order_of,
-    table_of,
     trial_figures,
     window_figures,
 )
-from pipeline.bench.event_windows import load_windows
-from pipeline.bench.methods import PRESETS
 from pipeline.config.paths import PROJECT
-from pipeline.data.simulator import SimulationConfig, simulate_series, simulate_trials
+from pipeline.data.simulator.options import SimulationConfig
+from pipeline.data.simulator.plan import simulate_trials
+from pipeline.data.simulator.simulate import simulate_series
+from pipeline.errors import ConfigError
+from tests.conftest import COMPETITION
 
 REAL_WINDOWS = PROJECT.parent / "shared" / "data" / "gal_windows"
 
@@ -32,14 +37,14 @@ def noise(scale=1.0, seed=0):
     where = np.array([(s, r, e, 1000 * k) for s in (1, 2) for r in range(1, 7)
                       for e in range(6) for k in range(8)])  # fmt: skip
     signal = random.normal(0, scale, (len(where), 150, 32)).astype(np.float32)
-    return Windows(signal, *where.T, rate=500.0)
+    return Windows(signal, *where.T, about=COMPETITION)
 
 
 def test_the_real_figures_are_what_these_functions_compute_from_the_real_windows():
     files = sorted(REAL_WINDOWS.glob("*.npz"))
     if not files:
         pytest.skip(f"the real event windows are not there: {REAL_WINDOWS}")
-    figures = window_figures(load_windows(files[0]))
+    figures = window_figures(load_windows(files[0], COMPETITION))
     checked = {name: value for name, value in figures.items() if name in REAL}
     assert len(checked) > 40
     for name, value in checked.items():
@@ -60,8 +65,8 @@ def test_white_noise_has_no_covariance_and_tells_no_events_apart():
 
 
 def test_windows_are_the_labelled_rows():
-    recording = simulate_series(SimulationConfig(seed=3, trials=3), 2, 7)
-    windows = cut_windows(recording, 500.0)
+    recording = simulate_series(SimulationConfig(seed=3, trials=3), COMPETITION, 2, 7)
+    windows = cut_windows(recording)
     for cut, event, start in zip(windows.signal, windows.event, windows.start, strict=True):
         assert recording.events[start : start + 150, event].all()
         np.testing.assert_array_equal(cut, recording.signal[start : start + 150])
@@ -70,7 +75,7 @@ def test_windows_are_the_labelled_rows():
 def test_the_plans_keep_to_the_real_delays():
     config = SimulationConfig()
     plans = {(s, r): simulate_trials(config, s, r) for s in range(1, 13) for r in range(1, 9)}
-    figures = trial_figures(plans)
+    figures = trial_figures(plans, COMPETITION.rate)
     assert set(figures) <= set(REAL)
     missed = [name for name, value in figures.items() if not REAL[name].allows(value)]
     assert len(missed) <= 0.15 * len(figures), missed
@@ -91,3 +96,11 @@ def test_methods_are_ranked_as_on_the_real_recordings_or_it_is_said():
 def test_the_published_methods_are_presets_with_a_real_figure():
     assert set(METHODS) <= set(PRESETS)
     assert set(METHODS.values()) <= set(REAL)
+
+
+@pytest.mark.parametrize(("key", "missing"), [("channels", "FC2"), ("events", "LiftOff")])
+def test_a_data_set_without_what_the_figures_need_is_refused(key, missing):
+    check_names(COMPETITION)
+    rest = tuple(name for name in getattr(COMPETITION, key) if name != missing)
+    with pytest.raises(ConfigError, match=rf"^dataset\.{key}: the comparison needs {missing}$"):
+        check_names(replace(COMPETITION, **{key: rest}))

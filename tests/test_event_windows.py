@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.bench import event_windows
 from pipeline.bench.event_windows import interval, load_windows, main, trials
-from pipeline.data.simulator import EVENTS
 from pipeline.errors import PipelineError
+from tests.conftest import COMPETITION, EVENTS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def archive(tmp_path_factory):
 
 
 def test_windows_are_cut_where_their_events_are(archive):
-    windows = load_windows(archive)
+    windows = load_windows(archive, COMPETITION)
     assert windows.signal.shape == (12 * 6 * 18, 150, 32)
     means = windows.signal.mean(1)
     np.testing.assert_array_equal(means[:, : len(EVENTS)].argmax(1), windows.event)
@@ -47,7 +47,7 @@ def test_a_window_that_is_not_whole_is_left_out(archive, tmp_path):
     keep = np.r_[0:100, 150 : 18 * 150]  # the first window of one series is torn
     cut["s1_r1_frame"], cut["s1_r1_eeg"] = cut["s1_r1_frame"][keep], cut["s1_r1_eeg"][keep]
     np.savez(tmp_path / "cut.npz", **cut)
-    assert len(load_windows(tmp_path / "cut.npz").event) == 12 * 6 * 18 - 1
+    assert len(load_windows(tmp_path / "cut.npz", COMPETITION).event) == 12 * 6 * 18 - 1
 
 
 def test_an_interval_holds_the_mean_and_widens_when_trials_agree_with_themselves():

@@ -31,12 +31,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from pipeline.bench.calibrate import Windows
 from pipeline.bench.document import machine, write_between
+from pipeline.bench.recording_figures import Windows
 from pipeline.config.compose import compose
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import PROJECT
-from pipeline.data.simulator import EVENTS
+from pipeline.data.recording import Description
 from pipeline.detectors.lstm.network import Detector, make_network
 from pipeline.detectors.lstm.training import Checkpoint, Fitting, Options
 from pipeline.errors import PipelineError
@@ -52,8 +52,15 @@ WINDOW = (
 )  # fmt: skip
 
 
-def load_windows(path: Path) -> Windows:
+def load_windows(path: Path, about: Description) -> Windows:
     """Read the windows that are whole.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    about : Description
+        Channels, events and rate of the recordings that it was cut from.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def load_windows(path: Path) -> Windows:
                 for series in range(1, 7):
                     name = f"s{subject}_r{series}"
                     frame, eeg = stored[f"{name}_frame"], stored[f"{name}_eeg"]
-                    for number, event in enumerate(EVENTS):
+                    for number, event in enumerate(about.events):
                         starts = np.array(stored[f"{name}_{event}_start"])
                         at = np.searchsorted(frame, starts)
                         inside = at + 149 < len(frame)
@@ -77,7 +84,7 @@ def load_windows(path: Path) -> Windows:
                         cut = eeg[at[:, None] + np.arange(150)].astype(np.float32)
                         same = np.full_like(starts, 1)
                         where = same * subject, same * series, same * number, starts
-                        parts.append(Windows(cut, *where, rate=500.0))
+                        parts.append(Windows(cut, *where, about=about))
     except (OSError, KeyError, ValueError) as error:
         raise PipelineError(
             f"{path}: not the archive of event windows that this command reads ({error})"
@@ -91,7 +98,7 @@ def trials(windows: Windows) -> NDArray[np.int_]:
     key = windows.subject * 100 + windows.series
     for one in np.unique(key):
         mine = key == one
-        hands = np.sort(windows.start[mine & (windows.event == EVENTS.index("HandStart"))])
+        hands = np.sort(windows.start[mine & windows.is_event("HandStart")])
         result[mine] = one * 1000 + np.searchsorted(hands, windows.start[mine], side="right")
     return result
 
@@ -111,7 +118,7 @@ def network_answers(
     """Answer by the recipe's network, trained as the recipe trains."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
-    bank = FilterBank(windows.rate, **{**plain(config.filter), "decimate": 1})
+    bank = FilterBank(windows.about.rate, **{**plain(config.filter), "decimate": 1})
     every = config.filter.decimate
     events = np.unique(windows.event[train])
 
@@ -148,7 +155,7 @@ def answers(windows: Windows, subject: int, config: Config) -> tuple[NDArray, ND
     network, lda : ndarray of bool
     trial : ndarray of int
     """
-    used = (windows.subject == subject) & (windows.event != EVENTS.index("BothStartLoadPhase"))
+    used = (windows.subject == subject) & ~windows.is_event("BothStartLoadPhase")
     train, test = used & np.isin(windows.series, TRAINING), used & np.isin(windows.series, HELD_OUT)
     right = [
         answer == windows.event[test]
@@ -180,8 +187,8 @@ def main(arguments: list[str]) -> None:
     """
     if not arguments or "=" in arguments[0]:
         raise PipelineError("name the archive of event windows: make bench-windows FILE=...")
-    windows = load_windows(Path(arguments[0]))
     config = compose(["experiment=lstm", *WINDOW, *arguments[1:]])
+    windows = load_windows(Path(arguments[0]), Description.of(config.dataset))
     subjects = windows.subjects
     work = (delayed(answers)(windows, subject, config) for subject in subjects)
     made = Parallel(n_jobs=config.workers or -1, return_as="generator")(work)

@@ -23,7 +23,7 @@ from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import series_name
-from pipeline.data.simulator import MOST_SUBJECTS
+from pipeline.data.simulator.options import MOST_SUBJECTS
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.results import scoring
 from pipeline.results.figures import cost_picture

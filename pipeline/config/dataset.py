@@ -9,6 +9,7 @@ from enum import Enum
 from omegaconf import MISSING
 
 from pipeline.config.demand import Demand, demand_of
+from pipeline.data.simulator.options import refusal
 
 Source = Enum("Source", ["kaggle", "simulated"])
 
@@ -21,6 +22,8 @@ class Simulation:
     series: int = 10
     trials: int = 30
     seed: int = 0
+    snr: float = 1.0
+    artefacts: float = 1.0
 
 
 @dataclass
@@ -75,10 +78,13 @@ class Dataset:
     def _check_simulation(self, demand: Demand, last_series: int) -> None:
         sim = self.simulation
         within = demand_of("dataset.simulation", sim)
-        within(1 <= sim.subjects <= 12, "subjects", "must be 1 to 12")
-        within(1 <= sim.series <= 10, "series", "must be 1 to 10")
-        within(sim.seed >= 0, "seed", "must be 0 or more")
-        within(sim.trials >= 0, "trials", "must be 0 (as recorded) or more")
+        for key, value in vars(sim).items():
+            wrong = refusal(f"simulation.{key}", value)
+            within(not wrong, key, f"{wrong} for simulated recordings")
+        wrong = refusal("rate", self.rate)
+        demand(not wrong, "rate", f"{wrong} for simulated recordings")
         within(sim.series >= last_series, "series", f"the splits need series up to {last_series}")
-        beyond = [s for s in self.subjects if s > sim.subjects]
-        demand(not beyond, "subjects", "beyond dataset.simulation.subjects")
+        for key in ("train_series", "valid_series", "test_series"):
+            demand(min(getattr(self, key)) >= 1, key, "series count from 1")
+        beyond = [s for s in self.subjects if not 1 <= s <= sim.subjects]
+        demand(not beyond, "subjects", f"must be 1 to dataset.simulation.subjects, {sim.subjects}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
 def series_name(subject: int, series: int) -> str:
     """Name a series as its files and its rows are named, e.g. ``subj3_series7``."""
     return f"subj{subject}_series{series}"
+
+
+class DescribesRecordings(Protocol):
+    """Has the fields of `Description`, as a data set of the configuration does."""
+
+    @property
+    def channels(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def events(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def rate(self) -> float: ...  # noqa: D102
+    @property
+    def unit_volts(self) -> float: ...  # noqa: D102
+    @property
+    def montage(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,17 @@ class Description:
     rate: float
     unit_volts: float
     montage: str
+
+    @classmethod
+    def of(cls, dataset: DescribesRecordings) -> Description:
+        """Take the description from a data set of the configuration."""
+        return cls(
+            tuple(dataset.channels),
+            tuple(dataset.events),
+            dataset.rate,
+            dataset.unit_volts,
+            dataset.montage,
+        )
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,7 @@ class Context:
     def __init__(self, config: Config, say: Say = print) -> None:
         self.config, self.say = config, say
         data = config.dataset
-        self.about = Description(
-            tuple(data.channels), tuple(data.events), data.rate, data.unit_volts, data.montage
-        )
+        self.about = Description.of(data)
         self.labelled, self.unlabelled = data.labelled, list(data.test_series)
         self.workers = config.workers or cores()
         self.entry = METHODS[config.method.kind]
@@ -117,7 +115,7 @@ class Context:
     @cached_property
     def simulate_folder(self) -> Folder:
         """Simulated raw files."""
-        read = simulate.options(self.config.dataset)
+        read = simulate.options(self)
         return Folder(self.derived, "simulate", read, (simulate.__name__,))
 
     @cached_property

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.kaggle_files import RawFile, RawSeries
-from pipeline.data.recording import series_name
-from pipeline.data.simulator import SimulationConfig, simulate_series, write_series
+from pipeline.data.recording import Description, series_name
+from pipeline.data.simulator.format import write_series
+from pipeline.data.simulator.options import SimulationConfig
+from pipeline.data.simulator.simulate import simulate_series
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.config.dataset import Dataset
+    from pipeline.config.dataset import Simulation
     from pipeline.stages.context import Context
 
 
-def options(data: Dataset) -> dict[str, Any]:
-    """Give what a simulated series depends on, beside its subject and its number.
+def drawn(simulation: Simulation) -> dict[str, Any]:
+    """Give the options that a simulated series depends on.
 
     How many subjects and series there are changes none of them, so it makes no new folder.
     """
-    return {"trials": data.simulation.trials, "seed": data.simulation.seed, "rate": data.rate}
+    named = vars(simulation).items()
+    return {key: value for key, value in named if key not in ("subjects", "series")}
+
+
+def options(context: Context) -> dict[str, Any]:
+    """Give what a simulated series depends on, beside its subject and its number."""
+    about = {k: v for k, v in asdict(context.about).items() if k != "unit_volts"}
+    return {**drawn(context.config.dataset.simulation), **about}
 
 
 def series(context: Context) -> list[RawSeries]:
@@ -50,8 +60,9 @@ def tasks(context: Context) -> list[Task]:
                 context.simulate_folder, f"{half}_{raw.name}", (),
                 tuple(f"{half}/{file.name}" for file in files), work,
                 {
-                    **options(context.config.dataset), "subject": raw.subject,
-                    "series": raw.series, "half": half, "labelled": raw.events is not None,
+                    "options": drawn(context.config.dataset.simulation), "about": context.about,
+                    "subject": raw.subject, "series": raw.series, "half": half,
+                    "labelled": raw.events is not None,
                 },
             )
         )  # fmt: skip
@@ -59,11 +70,18 @@ def tasks(context: Context) -> list[Task]:
 
 
 def work(
-    scratch: Path, report: Report, *, subject: int, series: int, half: str, labelled: bool,
-    **options: Any,
-) -> None:  # fmt: skip
+    scratch: Path,
+    report: Report,
+    *,
+    options: dict[str, Any],
+    about: Description,
+    subject: int,
+    series: int,
+    half: str,
+    labelled: bool,
+) -> None:
     """Simulate one series and write its CSV files."""
     folder = scratch / half
     folder.mkdir(exist_ok=True)
-    made = simulate_series(SimulationConfig(**options), subject, series)
+    made = simulate_series(SimulationConfig(**options), about, subject, series)
     write_series(made, folder, labelled)

@@ -20,7 +20,7 @@ from pipeline.data.simulator.format import write_series
 from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
-from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
 
 # The competition's channels, events and rate.
 COMPETITION = Description.of(compose(["dataset=kaggle"]).dataset)

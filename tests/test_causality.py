@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pipeline.config.options import Cell
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.network import Network, make_network, predict
-from pipeline.features.filter_bank import FilterBank, Moments
+from pipeline.features.feature_series import Moments
+from pipeline.features.filter_bank import FilterBank
 from pipeline.results.rows import hold
 from pipeline.serving.stream import Stream
 

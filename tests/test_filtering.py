@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import signal as sp
 from scipy.linalg import expm
 
-from pipeline.features.filter_bank import CausalFilter, FilterBank, Moments, design
+from pipeline.features.feature_series import Moments
+from pipeline.features.filter_bank import CausalFilter, FilterBank, design
 
 RATE = 500.0
 

@@ -19,7 +19,8 @@ from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Description
 from pipeline.detectors.registry import METHODS
 from pipeline.errors import DataError
-from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.filter_bank import FilterBank
 from pipeline.features.member_logits import side_by_side
 from pipeline.serving.fitted_recipe import FittedRecipe, export
 from tests.conftest import fit_data

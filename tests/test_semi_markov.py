@@ -25,7 +25,7 @@ from pipeline.detectors.semi_markov.timing import (
     start,
 )
 from pipeline.errors import ConfigError, DataError
-from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
 from tests.conftest import fit_data
 
 METHOD = replace(

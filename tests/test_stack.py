@@ -11,7 +11,7 @@ from pipeline.config.compose import compose_members
 from pipeline.data.kaggle_files import RawFile, RawSeries
 from pipeline.data.recording import series_name
 from pipeline.errors import ConfigError
-from pipeline.features.filter_bank import FeatureSeries
+from pipeline.features.feature_series import FeatureSeries
 from pipeline.stages import flow, members
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run

@@ -36,7 +36,7 @@ from pipeline.detectors.lstm.loss import masked_bce
 from pipeline.detectors.lstm.network import Network, make_network
 from pipeline.detectors.lstm.optimiser import learning_rate
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.results.scoring import score
 
 EVENTS = ("a", "b")

@@ -15,7 +15,7 @@ from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose
 from pipeline.config.lstm import Cell
 from pipeline.config.paths import PROJECT
-from pipeline.detectors.lstm.network import Detector
+from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.results import scoring
 from pipeline.stages.context import Context
 from pipeline.stages.flow import run
@@ -43,7 +43,7 @@ def main(overrides: list[str]) -> None:
         records = context.train_folder.path.glob("*_validate.json")
         seconds[cell.name] = sum(json.loads(file.read_text())["seconds"] for file in records)
         model = next(context.train_folder.path.glob("*_validate_model.pt"))
-        weights = Detector.load(model).network.parameters()
+        weights = LstmDetector.load(model).network.parameters()
         sizes[cell.name] = sum(weight.numel() for weight in weights)
         rows[cell.name] = auc.loc["pooled"]
 

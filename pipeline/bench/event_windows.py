@@ -45,7 +45,8 @@ from pipeline.detectors.lstm.own_projection import Learner
 from pipeline.detectors.lstm.scaling import fit_scalers
 from pipeline.detectors.lstm.training import Training, network_arguments
 from pipeline.errors import PipelineError
-from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.filter_bank import FilterBank
 
 DOC = PROJECT / "docs" / "recipes.md"
 TRAINING, HELD_OUT = (1, 2, 3, 4), (5, 6)

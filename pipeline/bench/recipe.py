@@ -18,8 +18,10 @@ from pipeline.bench.methods import pooled_auc
 from pipeline.config.compose import compose
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import series_name
-from pipeline.detectors.lstm.network import Detector, hold, predict
-from pipeline.features.filter_bank import FeatureSeries
+from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.network import predict
+from pipeline.features.feature_series import FeatureSeries
+from pipeline.results.rows import hold
 from pipeline.results.scoring import score
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find
@@ -53,7 +55,7 @@ def _ways(context: Context) -> dict[str, float]:
     found = find(context)
     truth, kept, files = [], [], []
     for job in jobs(context, found, final=False):
-        detector = Detector.load(context.train_folder.path / f"{job.name}_model.pt")
+        detector = LstmDetector.load(context.train_folder.path / f"{job.name}_model.pt")
         series = [FeatureSeries.load(job.folder, *key) for key in job.held_out]
         joined = torch.cat([detector.standardise(s.features, s.subject) for s in series])
         logits = predict(detector.network, joined, detector.stride)

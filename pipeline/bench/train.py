@@ -30,7 +30,8 @@ from pipeline.detectors.lstm.network import make_network
 from pipeline.detectors.lstm.optimiser import make_optimiser
 from pipeline.detectors.lstm.own_projection import Learner
 from pipeline.detectors.lstm.training import Training, network_arguments
-from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.filter_bank import FilterBank
 from pipeline.work.files import write_text, write_whole
 
 DOC = PROJECT / "docs" / "bench-train.md"

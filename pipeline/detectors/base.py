@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
 
 Report = Callable[[float, dict[str, Any]], None]
 """How a fit tells its progress: the share of its work since last time, and any news."""

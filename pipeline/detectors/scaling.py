@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
 
 Scaler = tuple[np.ndarray, np.ndarray]
 """The mean and the standard deviation of each feature, each of shape (F,)."""

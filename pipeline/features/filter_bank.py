@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import mne
 import numpy as np
 from scipy.signal import sosfilt, sosfilt_zi
-
-from pipeline.data.recording import Description, Recording, series_name
 
 # Power is floored at one squared unit of the signal before its logarithm is taken: far below any
 # electrode's noise, and it keeps the first samples, whose power is 0, finite.
@@ -25,10 +22,6 @@ POWER_FLOOR = 1.0
 # And covariances at this share of the channels' mean power, in every direction: a montage that was
 # re-referenced has none in one of them.
 COVARIANCE_FLOOR = 0.01
-
-# Added to each eigenvalue when features are whitened: neighbouring low-passes are nearly the same,
-# and without it the directions in which they differ by rounding alone would be blown up.
-WHITEN_FLOOR = 1e-3
 
 
 @lru_cache(maxsize=256)
@@ -308,161 +301,3 @@ def _log_covariance(covariance: np.ndarray) -> np.ndarray:
     power = np.trace(covariance, axis1=1, axis2=2) / channels
     floor = COVARIANCE_FLOOR * power + POWER_FLOOR
     return upper(logm(covariance + floor[:, None, None] * np.eye(channels)))
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and scatter matrix of the features: enough to standardise and to whiten them.
-
-    They are kept for each series, so that any choice of training series has its scaler without a
-    further pass over the data.
-
-    Parameters
-    ----------
-    count : int
-        Rows.
-    mean : ndarray, shape (F,)
-    scatter : ndarray, shape (F, F)
-        Sum over the rows of the outer product of the deviations from the mean.
-    """
-
-    count: int
-    mean: np.ndarray
-    scatter: np.ndarray
-
-    @classmethod
-    def of(cls, features: np.ndarray) -> Moments:
-        """Measure one series' features, shape (T', F)."""
-        mean = features.mean(axis=0, dtype=np.float64)
-        scatter = np.zeros((len(mean), len(mean)))
-        # Block by block: a float64 copy of a whole series would be the largest array of the stage.
-        for begin in range(0, len(features), 4096):
-            block = features[begin : begin + 4096] - mean
-            scatter += block.T @ block
-        return cls(len(features), mean, scatter)
-
-    def save(self, path: Path) -> None:
-        """Write them."""
-        np.savez(path, count=self.count, mean=self.mean, scatter=self.scatter)
-
-    @staticmethod
-    def pooled(parts: list[Moments]) -> Moments:
-        """Combine the moments of several series (Chan, Golub & LeVeque 1979)."""
-        count = sum(p.count for p in parts)
-        mean = np.sum([p.mean * p.count for p in parts], axis=0) / count
-        scatter = np.sum(
-            [p.scatter + p.count * np.outer(p.mean - mean, p.mean - mean) for p in parts], axis=0
-        )
-        return Moments(count, mean, scatter)
-
-    def scaler(self, whiten: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Give what standardises features x as ``(x - mean) @ matrix``.
-
-        Parameters
-        ----------
-        whiten : bool
-            False divides each feature by its standard deviation. True goes on to the principal
-            components of the standardised features, each scaled to about unit variance (PCA
-            whitening, Kessy, Lewin & Strimmer 2018, "PCA-cor").
-
-        Returns
-        -------
-        mean : ndarray of float32, shape (F,)
-        matrix : ndarray of float32, shape (F, F)
-            Diagonal unless whitening.
-        """
-        deviation = np.sqrt(np.diag(self.scatter) / self.count)
-        flat = deviation <= 1e-6 * np.maximum(1.0, np.abs(self.mean))
-        scale = np.where(flat, 1.0, deviation)
-        matrix = np.diag(1.0 / scale)
-        if whiten:
-            correlation = self.scatter / self.count / np.outer(scale, scale)
-            values, vectors = np.linalg.eigh(correlation)
-            # eigh leaves each vector's sign open; fix it, so that every machine agrees.
-            vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(values))])
-            matrix = matrix @ (vectors / np.sqrt(np.maximum(values, 0.0) + WHITEN_FLOOR))
-        return self.mean.astype(np.float32), matrix.astype(np.float32)
-
-
-def filter_series(
-    scratch: Path,
-    report: object,
-    folder: Path,
-    subject: int,
-    series: int,
-    about: Description,
-    options: dict,
-) -> None:
-    """Turn one recording into features on disk (the work of one task).
-
-    Writes ``<name>_features.npy``, shape (T', F), ``<name>_moments.npz`` and, for a labelled
-    series, ``<name>_labels.npy``, shape (T', E): the labels of the rows that were kept.
-
-    Parameters
-    ----------
-    scratch : Path
-        Where to write.
-    report : callable
-        Not used: the task is short.
-    folder : Path
-        The ingested recordings.
-    subject, series : int
-        Which one.
-    about : Description
-        What the recordings share.
-    options : dict
-        The arguments of `FilterBank` after ``rate``.
-    """
-    recording = Recording.load(folder, subject, series, about)
-    bank = FilterBank(about.rate, **options)
-    features, _ = bank.transform(recording.signal)
-    labels = None
-    if recording.events is not None:
-        labels = np.ascontiguousarray(recording.events[:: bank.every])
-    FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)
-
-
-@dataclass(frozen=True)
-class FeatureSeries:
-    """The features of one series, memory-mapped.
-
-    Parameters
-    ----------
-    subject, series : int
-        Which one.
-    features : ndarray of float32, shape (T', F)
-        Not yet standardised.
-    labels : ndarray of uint8, shape (T', E), or None
-        None for a series without labels.
-    moments : Moments
-        Of this series.
-    """
-
-    subject: int
-    series: int
-    features: np.ndarray
-    labels: np.ndarray | None
-    moments: Moments
-
-    def save(self, folder: Path) -> None:
-        """Write a file for each part that is there."""
-        stem = folder / series_name(self.subject, self.series)
-        np.save(f"{stem}_features.npy", self.features)
-        self.moments.save(Path(f"{stem}_moments.npz"))
-        if self.labels is not None:
-            np.save(f"{stem}_labels.npy", self.labels)
-
-    @classmethod
-    def load(cls, folder: Path, subject: int, series: int) -> FeatureSeries:
-        """Open what `save` wrote."""
-        stem = folder / series_name(subject, series)
-        labels = Path(f"{stem}_labels.npy")
-        with np.load(f"{stem}_moments.npz") as stored:
-            moments = Moments(int(stored["count"]), stored["mean"], stored["scatter"])
-        return cls(
-            subject,
-            series,
-            np.load(f"{stem}_features.npy", mmap_mode="r"),
-            np.load(labels, mmap_mode="r") if labels.exists() else None,
-            moments,
-        )

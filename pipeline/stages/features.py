@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.data.recording import Description, Recording
-from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.filter_bank import FilterBank
 from pipeline.stages.ingest import recording_paths, task_name
 from pipeline.work.tasks import Report, Task
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.stages.features import files
 from pipeline.stages.ingest import recording_paths, task_name

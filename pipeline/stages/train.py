@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.config.lstm import Scaler, Scope
 from pipeline.data.recording import series_name
 from pipeline.detectors.base import Detector, FitData
-from pipeline.features.filter_bank import FeatureSeries
+from pipeline.features.feature_series import FeatureSeries
 from pipeline.results.scoring import held_out_line
 from pipeline.stages.jobs import Job, Key, logits_file, place
 from pipeline.work.tasks import Report, Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.features.filter_bank import FeatureSeries, Moments
+from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.work.machine import threads
 
 Scaler = tuple[torch.Tensor, torch.Tensor]

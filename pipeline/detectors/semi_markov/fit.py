@@ -17,7 +17,7 @@ from pipeline.detectors.semi_markov.timing import (
     pace_durations,
     start,
 )
-from pipeline.features.filter_bank import FeatureSeries
+from pipeline.features.feature_series import FeatureSeries
 
 # Penalty of the regression on the past, relative to the features' variance.
 PAST_RIDGE = 3e-4

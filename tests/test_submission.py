@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.kaggle_files import RawFile
+from pipeline.data.kaggle_files import row_ids
+from pipeline.data.raw_files import RawFile
 from pipeline.errors import DataError
-from pipeline.results.submission import check_submission, expected_ids, row_ids, write_submission
+from pipeline.results.submission import check_submission, expected_ids, write_submission
 from tests.conftest import EVENTS
 
 ROWS = {"subj1_series9": 30, "subj1_series10": 25, "subj2_series9": 11}

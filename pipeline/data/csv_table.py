@@ -1,8 +1,9 @@
 r"""Kaggle's CSV text to ids and numbers, strictly.
 
-There are two readers. The fast one is pyarrow's, which accepts more than it should (``0x1F``,
-blanks, ``+5``). The careful one goes line by line in Python and states the rules. A file that could
-hold such a case goes to the careful one, so that both give the same for every file.
+There are three readers. The quick one (`whole_numbers`) takes a series' usual files and gives up on
+anything else. The fast one is pyarrow's, which accepts more than it should (``0x1F``, blanks,
+``+5``). The careful one goes line by line in Python and states the rules. A file that could hold
+such a case goes to the careful one, so that all three give the same for every file.
 
 A file is UTF-8 text of lines that end in ``\n`` or ``\r\n``, the last one too. The first is the
 header. Every other line has an id and then one number per column, without blanks or quotes. A
@@ -21,6 +22,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from pipeline.data.raw_files import RawFile, excerpt
+from pipeline.data.whole_numbers import read_whole_numbers
 from pipeline.errors import DataError
 
 NUMBER = re.compile(rb"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -45,15 +47,15 @@ class Table:
         Where it was read from.
     columns : tuple of str
         The names of the E number columns.
-    ids : pyarrow.ChunkedArray of string, length T
-        The ids as they stand in the file.
+    ids : pyarrow.ChunkedArray of string, length T, or None
+        The ids as they stand in the file; None if they are those of the expected series.
     values : ndarray, shape (T, E), int16 or float64
         The numbers; int16 where all are written as whole numbers and fit.
     """
 
     file: RawFile
     columns: tuple[str, ...]
-    ids: pa.ChunkedArray
+    ids: pa.ChunkedArray | None
     values: np.ndarray
 
     def __len__(self) -> int:
@@ -83,7 +85,7 @@ class Table:
         )
 
 
-def read_table(file: RawFile, columns: list[str], most: int) -> Table:
+def read_table(file: RawFile, columns: list[str], most: int, series: str | None = None) -> Table:
     """Read a CSV file of ids and numbers.
 
     Parameters
@@ -94,6 +96,8 @@ def read_table(file: RawFile, columns: list[str], most: int) -> Table:
         The names of the number columns, which follow ``id``.
     most : int
         Most bytes that it may have.
+    series : str, optional
+        Whose rows are expected; such a file is read twice as fast.
 
     Returns
     -------
@@ -115,6 +119,13 @@ def read_table(file: RawFile, columns: list[str], most: int) -> Table:
             f"{file}: line {last}: the file ends inside this line; it is cut: download it again "
             "(or end the line, if it is whole)"
         )
+    if series is not None:
+        plain = blob
+        if blob[first - 2 : first] == b"\r\n":
+            plain = blob.replace(b"\r\n", b"\n")
+        values = read_whole_numbers(plain, plain.index(b"\n") + 1, series, len(columns))
+        if values is not None:
+            return Table(file, tuple(columns), None, values)
     ids, values = _read_fast(blob, first, names) or _read_carefully(file, blob, first, names)
     return Table(file, tuple(columns), ids, values)
 

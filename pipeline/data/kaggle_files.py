@@ -134,6 +134,8 @@ def check_ids(table: Table, name: str) -> None:
         Naming the first line that breaks it, and whether its id is foreign, doubled, missing or
         out of order.
     """
+    if table.ids is None:  # they were checked when they were read
+        return
     expected = row_ids(name, len(table))
     if table.ids.equals(pa.chunked_array([expected])):
         return
@@ -149,6 +151,33 @@ def check_ids(table: Table, name: str) -> None:
     if pc.index(ids.slice(row), f"{name}_{row}").as_py() >= 0:
         raise DataError(f"{where} is out of order; {name}_{row} is expected, and comes later")
     raise DataError(f"{where} where {name}_{row} is expected, which is missing")
+
+
+def read_series(file: RawFile, columns: list[str], name: str) -> Table:
+    """Read a CSV file of a series, whose ids must be ``<name>_0``, ``<name>_1``, ...
+
+    Parameters
+    ----------
+    file : RawFile
+        The file.
+    columns : list of str
+        The names of the number columns, which follow ``id``.
+    name : str
+        The series, e.g. ``subj3_series7``.
+
+    Returns
+    -------
+    Table
+        Its content.
+
+    Raises
+    ------
+    DataError
+        Naming the file and the line; see `read_table` and `check_ids`.
+    """
+    table = read_table(file, columns, MOST_SERIES_BYTES, name)
+    check_ids(table, name)
+    return table
 
 
 def ingest_series(
@@ -174,16 +203,14 @@ def ingest_series(
     DataError
         Naming the file and the line.
     """
-    samples = read_table(raw.data, channels, MOST_SERIES_BYTES)
-    check_ids(samples, raw.name)
+    samples = read_series(raw.data, channels, raw.name)
     signal = samples.values
     if signal.dtype != np.int16:
         signal = signal.astype(np.float32)
     np.save(scratch / f"{raw.name}_signal.npy", signal)
     if raw.events is None:
         return
-    marks = read_table(raw.events, events, MOST_SERIES_BYTES)
-    check_ids(marks, raw.name)
+    marks = read_series(raw.events, events, raw.name)
     if len(marks) != len(samples):
         raise DataError(
             f"{raw.events}: has {len(marks)} rows where {printable(raw.data.base)} has "

@@ -159,6 +159,9 @@ class RawFile:
                         yield inner
                 else:
                     yield stream
+                # zipfile compares checksums, but not lengths
+                if stream.read(1) or stream.tell() != info.file_size:
+                    raise zipfile.BadZipFile("its length is not what the zip says")
 
     def _bounded(self, stream: IO[bytes], most: int, check: Callable[[bytes], None]) -> bytes:
         """Read a stream block by block, and refuse it as soon as it is too long."""
@@ -239,6 +242,11 @@ def check_member(file: RawFile, info: zipfile.ZipInfo, most: int) -> None:
         raise DataError(
             f"{file}: is packed by method {info.compress_type} ({name}), which is not read here; "
             "unpack the zip with the program that made it, and remove it"
+        )
+    if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
+        raise DataError(
+            f"{file}: is corrupt (its length is given twice, not as one number); "
+            "download the zip again"
         )
     if info.file_size > most:
         raise DataError(

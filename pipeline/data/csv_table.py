@@ -61,6 +61,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.values)
 
+    def written_ids(self) -> pa.Array:
+        """Give the ids of a table that was read without naming a series."""
+        assert self.ids is not None
+        return self.ids.combine_chunks()
+
     def demand(self, right: np.ndarray, rule: str) -> None:
         """Refuse the table if some values break a rule.
 

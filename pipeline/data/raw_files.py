@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from pipeline.errors import DataError
 
@@ -78,6 +78,12 @@ def printable(name: str, most: int = 200) -> str:
     if not name.isprintable():
         name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
     return name if len(name) <= most else f"{name[: most // 2]}...{name[-most // 2 :]}"
+
+
+class _Readable(Protocol):
+    """What bytes can be read from."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ class RawFile:
         return blob.removeprefix(b"\xef\xbb\xbf")
 
     @contextmanager
-    def _unpacked(self, file: IO[bytes], most: int) -> Iterator[IO[bytes]]:
+    def _unpacked(self, file: IO[bytes], most: int) -> Iterator[_Readable]:
         """Open the stream of unpacked bytes."""
         if self.member is None:
             with gzip.GzipFile(fileobj=file) as stream:
@@ -163,7 +169,7 @@ class RawFile:
                 if stream.read(1) or stream.tell() != info.file_size:
                     raise zipfile.BadZipFile("its length is not what the zip says")
 
-    def _bounded(self, stream: IO[bytes], most: int, check: Callable[[bytes], None]) -> bytes:
+    def _bounded(self, stream: _Readable, most: int, check: Callable[[bytes], None]) -> bytes:
         """Read a stream block by block, and refuse it as soon as it is too long."""
         content = io.BytesIO()
         block = stream.read(_FIRST)

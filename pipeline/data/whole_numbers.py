@@ -105,7 +105,7 @@ def _ids_are_right(
 
 def _cells(block: np.ndarray, stops: np.ndarray) -> np.ndarray | None:
     """Give the numbers in the cells that end at ``stops[:, 1:]``; None if one is something else."""
-    at = stops[:, 1:].ravel()
+    at = stops[:, 1:].flatten()  # a copy, which is counted down
     values = np.zeros(len(at), np.int16)
     open_ = np.ones(len(at), bool)  # nothing but digits so far, seen from the right
     negative = np.zeros(len(at), bool)

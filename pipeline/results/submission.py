@@ -23,7 +23,7 @@ def expected_ids(rows: dict[str, int]) -> pa.Array:
 
 def sample_ids(sample: RawFile, events: tuple[str, ...]) -> pa.Array:
     """Read the ids of Kaggle's sample submission, in its order."""
-    return read_table(sample, list(events), MOST_SUBMISSION_BYTES).ids.combine_chunks()
+    return read_table(sample, list(events), MOST_SUBMISSION_BYTES).written_ids()
 
 
 def _first(ids: pa.Array, known: pa.Array) -> tuple[int, str] | None:
@@ -57,7 +57,7 @@ def check_submission(path: Path, expected: pa.Array, events: tuple[str, ...]) ->
         doubled, missing or out of order, a value that is no probability.
     """
     table = read_table(RawFile(path), list(events), MOST_SUBMISSION_BYTES)
-    ids, name = table.ids.combine_chunks(), printable(str(path))
+    ids, name = table.written_ids(), printable(str(path))
     if not ids.equals(expected):
         if fault := _first(ids, expected):
             raise DataError(

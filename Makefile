@@ -18,7 +18,7 @@ DATASET ?= $(if $(FOUND),kaggle,simulated)
 STORE = $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling calibrate sweep sweep-best lock clean
+.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling fuzz calibrate sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -107,6 +107,9 @@ bench-ablation: $(INSTALLED)  ## what each ingredient of the best recipes is wor
 
 bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes next; writes docs/recipes.md
 	$(RUN) -m pipeline.bench.ceiling $(ARGS)
+
+fuzz: $(INSTALLED)  ## 10,000 broken CSV files and zips through the readers: ARGS="cases=10000 seed=0"
+	@$(RUN) -m pipeline.bench.fuzz $(ARGS)
 
 calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes docs/simulator.md
 	$(RUN) -m pipeline.bench.calibrate $(ARGS)

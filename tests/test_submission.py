@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.kaggle_files import RawFile
+from pipeline.data.kaggle_files import row_ids
+from pipeline.data.raw_files import RawFile
 from pipeline.errors import DataError
-from pipeline.results.submission import check_submission, expected_ids, row_ids, write_submission
+from pipeline.results.submission import check_submission, expected_ids, write_submission
 from tests.conftest import EVENTS
 
 ROWS = {"subj1_series9": 30, "subj1_series10": 25, "subj2_series9": 11}
@@ -127,3 +129,50 @@ def test_what_is_written_is_what_was_predicted(tmp_path_factory, rows, seed):
     for name, values in given_.items():
         ids = row_ids(name, len(values)).to_pylist()
         np.testing.assert_allclose(frame.loc[ids].to_numpy(), values, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("1.0000001", "1.0000001 is not a probability between 0 and 1"),
+        ("-1e-300", "-1e-300 is not a probability between 0 and 1"),
+        ("2", "2.0 is not a probability"),
+        ("1e39", "'1e39' is beyond single precision"),
+        ("0x1", "'0x1' is not a number"),
+        ("+0.5", r"'\+0.5' is not a number"),
+        (" 0.5", "' 0.5' is not a number"),
+        ("inf", "'inf' is not a number"),
+        ("z" * 1000, r"\(1,000 bytes\) is not a number"),
+    ],
+)
+def test_the_value_is_shown_as_it_stands_with_its_line_and_column(good, cell, message):
+    lines = good.read_text().splitlines(keepends=True)
+    cells = lines[5].rstrip("\n").split(",")
+    cells[3] = cell
+    lines[5] = ",".join(cells) + "\n"
+    good.write_text("".join(lines))
+    with pytest.raises(DataError, match=rf"submission\.csv: line 6, column {EVENTS[2]}: ") as error:
+        check_submission(good, expected_ids(ROWS), EVENTS)
+    assert re.search(message, str(error.value))
+    assert len(str(error.value).replace(str(good), "")) < 200
+
+
+def test_a_long_foreign_id_is_quoted_in_part(good):
+    good.write_text(good.read_text().replace("subj1_series9_3,", "y" * 100_000 + ","))
+    with pytest.raises(DataError, match=r"line 5: id 'y+'\.\.\. \(100,000 characters\) is not"):
+        check_submission(good, expected_ids(ROWS), EVENTS)
+
+
+def test_a_submission_that_is_a_folder_or_not_there_is_one_line(tmp_path):
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "none.csv", "No such file")):
+        with pytest.raises(DataError, match=f"{path}: cannot be read: {reason}"):
+            check_submission(path, expected_ids(ROWS), EVENTS)
+
+
+def test_a_submission_that_unpacks_to_far_too_much_is_refused(good, monkeypatch):
+    monkeypatch.setattr("pipeline.results.submission.MOST_SUBMISSION_BYTES", 1000)
+    packed = good.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(good.read_bytes()))
+    for path in (good, packed):
+        with pytest.raises(DataError, match="far more than such a file can have"):
+            check_submission(path, expected_ids(ROWS), EVENTS)

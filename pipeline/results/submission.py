@@ -9,15 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from pipeline.data.kaggle_files import RawFile, read_table
+from pipeline.data.csv_table import read_table
+from pipeline.data.kaggle_files import row_ids
+from pipeline.data.raw_files import MOST_SUBMISSION_BYTES, RawFile, excerpt, printable
 from pipeline.errors import DataError
 from pipeline.work.files import write_whole
-
-
-def row_ids(name: str, rows: int) -> pa.Array:
-    """Give the ids of a series' rows: ``<name>_0``, ``<name>_1``, ..."""
-    numbers = pa.array(np.arange(rows)).cast(pa.string())
-    return pc.binary_join_element_wise(pa.scalar(f"{name}_"), numbers, "")
 
 
 def expected_ids(rows: dict[str, int]) -> pa.Array:
@@ -27,8 +23,7 @@ def expected_ids(rows: dict[str, int]) -> pa.Array:
 
 def sample_ids(sample: RawFile, events: tuple[str, ...]) -> pa.Array:
     """Read the ids of Kaggle's sample submission, in its order."""
-    ids, _ = read_table(sample, list(events))
-    return ids.combine_chunks()
+    return read_table(sample, list(events), MOST_SUBMISSION_BYTES).written_ids()
 
 
 def _first(ids: pa.Array, known: pa.Array) -> tuple[int, str] | None:
@@ -61,32 +56,26 @@ def check_submission(path: Path, expected: pa.Array, events: tuple[str, ...]) ->
         Naming the file, the line and which rule is broken: the header, a row that is foreign,
         doubled, missing or out of order, a value that is no probability.
     """
-    ids_column, values = read_table(RawFile(path), list(events))
-    ids = ids_column.combine_chunks()
+    table = read_table(RawFile(path), list(events), MOST_SUBMISSION_BYTES)
+    ids, name = table.written_ids(), printable(str(path))
     if not ids.equals(expected):
         if fault := _first(ids, expected):
             raise DataError(
-                f"{path}: line {fault[0] + 2}: id {fault[1]!r} is not one of the test rows"
+                f"{name}: line {fault[0] + 2}: id {excerpt(fault[1])} is not one of the test rows"
             )
         place = pc.index_in(ids, value_set=expected).to_numpy()
         _, firsts = np.unique(place, return_index=True)
         if len(firsts) < len(place):
             twice = int(np.setdiff1d(np.arange(len(place)), firsts)[0])
-            raise DataError(f"{path}: line {twice + 2}: id {ids[twice]} stands there twice")
+            raise DataError(f"{name}: line {twice + 2}: id {ids[twice]} stands there twice")
         if fault := _first(expected, ids):
             lacking = len(expected) - len(ids)
-            raise DataError(f"{path}: row {fault[1]!r} is missing ({lacking} of {len(expected)})")
+            raise DataError(f"{name}: row {fault[1]!r} is missing ({lacking} of {len(expected)})")
         at = int(np.flatnonzero(place != np.arange(len(place)))[0])
         raise DataError(
-            f"{path}: line {at + 2}: id {ids[at]} is out of order; {expected[at]} is expected here"
+            f"{name}: line {at + 2}: id {ids[at]} is out of order; {expected[at]} is expected here"
         )
-    wrong = np.argwhere((values < 0) | (values > 1))
-    if len(wrong):
-        row, column = wrong[0]
-        raise DataError(
-            f"{path}: line {row + 2}, column {events[column]}: {values[row, column]:g} is not a "
-            "probability between 0 and 1"
-        )
+    table.demand((table.values >= 0) & (table.values <= 1), "is not a probability between 0 and 1")
     return len(ids)
 
 
@@ -125,8 +114,8 @@ def write_submission(
         wanted = sample_ids(sample, events)
         if fault := _first(wanted, ids):
             raise DataError(
-                f"{sample}: line {fault[0] + 2}: asks for {fault[1]!r}, which is not predicted; "
-                "predict all test series (dataset.subjects=[] and dataset.test_series)"
+                f"{sample}: line {fault[0] + 2}: asks for {excerpt(fault[1])}, which is not "
+                "predicted; predict all test series (dataset.subjects=[] and dataset.test_series)"
             )
         if fault := _first(ids, wanted):
             raise DataError(f"{sample}: lacks the row {fault[1]!r} of the test recordings")

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline.config.options import Stage
-from pipeline.data.kaggle_files import RawFile, check_ids, find_series, read_table
+from pipeline.data.csv_table import read_table
+from pipeline.data.kaggle_files import check_ids, find_series
+from pipeline.data.raw_files import MOST_SERIES_BYTES, RawFile
 from pipeline.data.recording import Recording, label_runs
 from pipeline.errors import DataError, PipelineError
 from pipeline.stages.context import Context
@@ -89,8 +91,8 @@ BAD = {
         "line 9, column Fp2: '12a' is not a number",
     ),
     "empty cell": (DATA, with_line(9, lambda r: cells(r, 2, "")), "line 9, column Fp2: ''"),
-    "nan": (DATA, with_line(9, lambda r: cells(r, 1, "nan")), "line 9, column Fp1: nan is not"),
-    "infinity": (DATA, with_line(9, lambda r: cells(r, 1, "-inf")), "line 9, column Fp1: -inf"),
+    "nan": (DATA, with_line(9, lambda r: cells(r, 1, "nan")), "line 9, column Fp1: 'nan' is not"),
+    "infinity": (DATA, with_line(9, lambda r: cells(r, 1, "-inf")), "line 9, column Fp1: '-inf'"),
     "too many cells": (DATA, with_line(9, lambda r: r.rstrip() + ",1\n"), "line 9: has 34 cells"),
     "empty line": (DATA, lambda x: [*x[:8], "\n", *x[8:]], "line 9: has 1 cells where 33"),
     "empty file": (DATA, lambda x: [], "subj1_series1_data.csv: is empty"),
@@ -283,8 +285,9 @@ def test_real_label_files_are_accepted_with_their_overlaps():
     assert len(files) == 6
     overlaps = 0
     for path in files:
-        ids, labels = read_table(RawFile(path), list(EVENTS))
-        check_ids(RawFile(path), ids, path.name.removesuffix("_events.csv.gz"))
+        table = read_table(RawFile(path), list(EVENTS), MOST_SERIES_BYTES)
+        check_ids(table, path.name.removesuffix("_events.csv.gz"))
+        labels = table.values
         assert set(np.unique(labels)) == {0, 1}
         overlaps += int((labels.sum(axis=1) > 1).sum())
     assert overlaps > 1000

@@ -16,6 +16,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MultipleLocator
 
 from pipeline.config.compose import compose
 from pipeline.config.options import Config, plain
@@ -81,19 +82,20 @@ def draw(
     data = config.dataset
     rows = span(series.events, data.rate)
     time = np.arange(rows.start, rows.stop) / data.rate
-    heights = [2.6] + [0.62] * len(data.events)
+    heights = [3.0] + [0.62] * len(data.events)
     figure, (eeg, *panels) = plt.subplots(
-        1 + len(data.events), 1, sharex=True, figsize=(9, 7.2), height_ratios=heights,
+        1 + len(data.events), 1, sharex=True, figsize=(9, 7.4), height_ratios=heights,
         layout="constrained",
     )  # fmt: skip
     volts = series.signal[rows][:, [data.channels.index(name) for name in ELECTRODES]]
     traces = volts * data.unit_volts * 1e6
     traces -= np.median(traces, axis=0)
-    step = 1.6 * float(np.quantile(np.abs(traces), 0.98))
+    step = 1.8 * float(np.quantile(np.abs(traces), 0.98))
     places = -step * np.arange(len(ELECTRODES))
-    eeg.plot(time, traces + places, color="0.25", linewidth=0.5)
     eeg.set_yticks(places, [f"{name}, {where}" for name, where in ELECTRODES.items()])
-    eeg.set_ylim(places[-1] - 0.9 * step, 0.9 * step)
+    shown = traces + places
+    eeg.plot(time, shown, color="0.25", linewidth=0.5)
+    eeg.set_ylim(shown.min() - 0.2 * step, shown.max() + 0.2 * step)
     length = 10 ** np.floor(np.log10(step))  # a scale bar of 1, 10 or 100 uV
     right = time[-1] + 0.01 * (time[-1] - time[0])
     eeg.plot([right, right], [-length / 2, length / 2], color="black", linewidth=2, clip_on=False)
@@ -101,7 +103,7 @@ def draw(
         f"{length:g} µV", (right, 0), xytext=(4, 0), textcoords="offset points", va="center",
         annotation_clip=False,
     )  # fmt: skip
-    eeg.set_title("EEG at four of the 32 electrodes", loc="left", fontsize="medium")
+    eeg.set_title(f"EEG at {len(ELECTRODES)} of {len(data.channels)} electrodes", loc="left", fontsize="medium")
     for column, (event, axes) in enumerate(zip(data.events, panels, strict=True)):
         color = COLORS[column % len(COLORS)]
         for begin, end in label_runs(series.events[rows, column]):
@@ -117,6 +119,7 @@ def draw(
     )  # fmt: skip
     panels[-1].set_xlabel("time in the series (s)")
     panels[-1].set_xlim(time[0], time[-1])
+    panels[-1].xaxis.set_major_locator(MultipleLocator(2))
     for axes in (eeg, *panels):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline.bench.document import machine
+from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose
 from pipeline.config.options import plain
 from pipeline.config.paths import PROJECT
@@ -27,7 +27,6 @@ from pipeline.detectors.lstm.batches import plan_epoch
 from pipeline.detectors.lstm.network import Detector, make_network
 from pipeline.detectors.lstm.training import Checkpoint, Fitting, Options, make_optimiser
 from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
-from pipeline.work.tasks import write_text, write_whole
 
 DOC = PROJECT / "docs" / "bench-train.md"
 PRESETS = ("lstm", "paszke2015")
@@ -99,7 +98,7 @@ def whole_loop(options: Options, n_features: int, n_events: int, rows: int) -> f
 
 
 def main() -> None:
-    """Time both loops for each preset, print the table and write it."""
+    """Time both loops for each preset, print the table and write it between its markers."""
     torch.set_num_threads(1)  # as the stages run them: a process a core
     lines = [
         "| preset | batch x steps x features | loop, steps/s | bare, steps/s | ratio | rounds |",
@@ -128,17 +127,9 @@ def main() -> None:
             f"| **{statistics.median(ratios):.2f}** "
             f"| {', '.join(f'{ratio:.2f}' for ratio in ratios)} |"
         )
-    text = (
-        "# What the training loop costs beyond the network\n\n"
-        "Steps a second of the whole loop over one epoch (plan, gather, carried state, schedule, "
-        "clipping, stock, checkpoints) and of a bare loop on one ready batch (`torch.nn.LSTM` with "
-        "the preset's linear layers and dropout, loss, backward, optimiser), in turns, one thread; "
-        "medians, and each round's ratio. Made by `make bench-train`.\n\n"
-        + "\n".join(lines)
-        + f"\n\n{machine(os.cpu_count() or 1)} (one used).\n"
-    )
+    text = "\n".join(lines) + f"\n\n{machine(os.cpu_count() or 1)} (one used).\n"
     print(text)
-    write_whole(DOC, lambda hidden: write_text(hidden, text))
+    write_between(DOC, "train", text)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ CLIP = 1500.0  # units: window means beyond it are loose contacts, which would d
 class Real(NamedTuple):
     """A real figure and how far the simulated one may be off.
 
-    Parameters
+    Attributes
     ----------
     value
         In the unit that the quantity's name says.

@@ -98,11 +98,7 @@ bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.
 bench-cells: $(INSTALLED)  ## train every LSTM cell on simulated data; writes docs/cells.md
 	$(RUN) -m pipeline.bench.cells $(ARGS)
 
-bench-$(INSTALLED_DOCS): $(INSTALLED)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	@touch $@
-
-train: $(INSTALLED)  ## the training loop's speed against a bare one; writes docs/bench-train.md
+bench-train: $(INSTALLED)  ## the training loop's speed against a bare one; writes docs/bench-train.md
 	$(RUN) -m pipeline.bench.train
 
 bench-recipe: $(INSTALLED)  ## what each correction of the 2015 recipe is worth; writes docs/recipe-2015.md

@@ -25,7 +25,9 @@ def test_every_preset_is_a_recipe():
 
 def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_path, monkeypatch):
     document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
-    document.write_text("before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n")
+    document.write_text(
+        "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n"
+    )
     filled = []
     monkeypatch.setattr(methods, "MOST_SUBJECTS", 2)  # as if these two were all
     monkeypatch.setattr(methods.front_page, "write_methods", lambda: filled.append(True))

@@ -1,8 +1,8 @@
 """Write what the README and ``docs/design.md`` take from elsewhere.
 
-``python -m pipeline.bench.front_page`` copies the figures of ``docs/benchmark.md`` into the README's
-table of methods, best first, and draws the map of the package's files in ``docs/design.md``: each
-line of the map is the first line of a docstring.
+``python -m pipeline.bench.front_page`` copies the figures of ``docs/benchmark.md`` into the table of
+methods in the README, best first. It also draws the map of the package's files in
+``docs/design.md``: each line of the map is the first sentence of a docstring.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def methods_table(readme: str, benchmark: str) -> str:
 
 def write_methods() -> None:
     """Write the README's table of methods."""
-    table = methods_table(
-        README.read_text(encoding="utf-8"), BENCHMARK.read_text(encoding="utf-8")
-    )
+    table = methods_table(README.read_text(encoding="utf-8"), BENCHMARK.read_text(encoding="utf-8"))
     write_between(README, "methods", table)
 
 

@@ -2,8 +2,8 @@
 
 ``python -m pipeline.bench.methods [presets=a,b] [overrides]`` runs each preset in a process of its
 own as the command line would, scores series 7-8 and prints the table. With all twelve subjects it
-also writes the table and a picture of AUC against the time that the fits took into ``docs/``, and the
-README's table. MLflow gets the same figures as one run with a child for each preset.
+also writes the table, and a picture of AUC against the time that the fits took, into ``docs/``, and
+the README's table. MLflow gets the same figures as one run with a child for each preset.
 """
 
 from __future__ import annotations

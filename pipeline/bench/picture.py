@@ -103,7 +103,11 @@ def draw(
         f"{length:g} µV", (right, 0), xytext=(4, 0), textcoords="offset points", va="center",
         annotation_clip=False,
     )  # fmt: skip
-    eeg.set_title(f"EEG at {len(ELECTRODES)} of {len(data.channels)} electrodes", loc="left", fontsize="medium")
+    eeg.set_title(
+        f"EEG at {len(ELECTRODES)} of {len(data.channels)} electrodes",
+        loc="left",
+        fontsize="medium",
+    )
     for column, (event, axes) in enumerate(zip(data.events, panels, strict=True)):
         color = COLORS[column % len(COLORS)]
         for begin, end in label_runs(series.events[rows, column]):

@@ -1,7 +1,7 @@
 """Write what the README and ``docs/design.md`` take from elsewhere.
 
-``python -m pipeline.bench.front_page`` copies the figures of ``docs/benchmark.md`` into the table of
-methods in the README, best first. It also draws the map of the package's files in
+``python -m pipeline.bench.front_page`` copies the figures of ``docs/benchmark.md`` into the table
+of methods in the README, best first. It also draws the map of the package's files in
 ``docs/design.md``: each line of the map is the first sentence of a docstring.
 """
 

@@ -9,6 +9,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
+INSTALLED_DOCS := $(VENV)/.installed-docs
 
 # Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
 FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/raw/*_data.csv*))
@@ -18,7 +19,7 @@ DATASET ?= $(if $(FOUND),kaggle,simulated)
 STORE = $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling fuzz calibrate sweep sweep-best lock clean
+.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling fuzz calibrate picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -40,7 +41,11 @@ $(INSTALLED_KAGGLE): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kaggle]'
 	@touch $@
 
-train: $(INSTALLED)  ## raw files to submission: ingest, filter, window, train, evaluate, submit
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+train: $(INSTALLED)  ## raw files to submission: ingest, filter, train, evaluate, submit
 	@$(if $(FOUND)$(filter-out simulated,$(DATASET)),true,echo "No Kaggle data in data/raw (see: make data); running on simulated recordings instead.")
 	@$(RUN) -m pipeline dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
 
@@ -81,7 +86,7 @@ sweep: $(INSTALLED)  ## search a recipe's parameters with Optuna: make sweep ARG
 sweep-best: $(INSTALLED)  ## write the best trial as a preset: make sweep-best NAME=tuned
 	@$(RUN) -m pipeline.studies.search best dataset=$(DATASET) experiment=$(RECIPE) name=$(NAME) $(ARGS)
 
-bench: $(INSTALLED)  ## every preset on the same recordings; writes docs/benchmark.md
+bench: $(INSTALLED)  ## every recipe on the same recordings; with all twelve subjects it writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.methods $(ARGS)
 
 bench-leak: $(INSTALLED)  ## presets on shuffled and shifted labels; writes docs/benchmark.md
@@ -90,7 +95,7 @@ bench-leak: $(INSTALLED)  ## presets on shuffled and shifted labels; writes docs
 bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.LSTM
 	$(RUN) -m pipeline.bench.lstm
 
-bench-cells: $(INSTALLED)  ## train every LSTM cell on simulated data; writes the README's table
+bench-cells: $(INSTALLED)  ## train every LSTM cell on simulated data; writes docs/cells.md
 	$(RUN) -m pipeline.bench.cells $(ARGS)
 
 bench-train: $(INSTALLED)  ## the training loop's speed against a bare one; writes docs/bench-train.md
@@ -114,8 +119,18 @@ fuzz: $(INSTALLED)  ## 10,000 broken CSV files and zips through the readers: ARG
 calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes docs/simulator.md
 	$(RUN) -m pipeline.bench.calibrate $(ARGS)
 
-lock: $(INSTALLED_DEV) $(INSTALLED_KAGGLE)  ## write the installed versions to constraints.txt
+picture: $(INSTALLED)  ## draw a detection, the README's picture; writes docs/detection.png
+	$(RUN) -m pipeline.bench.picture $(ARGS)
+
+front-page: $(INSTALLED)  ## write the README's table of methods and the map of files in docs/design.md
+	$(RUN) -m pipeline.bench.front_page
+
+docs: $(INSTALLED_DOCS)  ## build the documentation site in site/
+	NO_MKDOCS_2_WARNING=true $(RUN) -m mkdocs build --strict --quiet
+	@echo "$(CURDIR)/site/index.html"
+
+lock: $(INSTALLED_DEV) $(INSTALLED_DOCS) $(INSTALLED_KAGGLE)  ## write the installed versions to constraints.txt
 	$(RUN) -m pip freeze --exclude-editable | sed "s/+cpu$$//" > constraints.txt
 
 clean:  ## remove what can be made again: derived files and outputs (not data/raw, not the runs)
-	rm -rf data/derived outputs
+	rm -rf data/derived outputs site

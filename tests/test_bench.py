@@ -25,7 +25,12 @@ def test_every_preset_is_a_recipe():
 
 def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_path, monkeypatch):
     document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
-    document.write_text("before\n<!-- benchmark:begin -->\n<!-- benchmark:end -->\nafter\n")
+    document.write_text(
+        "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n"
+    )
+    filled = []
+    monkeypatch.setattr(methods, "MOST_SUBJECTS", 2)  # as if these two were all
+    monkeypatch.setattr(methods.front_page, "write_methods", lambda: filled.append(True))
     monkeypatch.setattr(methods, "DOC", document)
     monkeypatch.setattr(methods, "PICTURE", tmp_path / "benchmark.png")
     monkeypatch.chdir(tmp_path)
@@ -39,6 +44,7 @@ def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_pa
     text = document.read_text()
     assert all(f"\n| {preset} " in text for preset in ("fbl_lda", "hochberg_cnn"))
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
+    assert filled
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("simulated").experiment_id
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}

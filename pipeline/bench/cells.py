@@ -1,7 +1,7 @@
 """Train every LSTM cell in the pipeline and put their AUCs under each other.
 
 ``python -m pipeline.bench.cells [overrides]`` runs the default recipe on the default simulated
-recordings once a cell, prints the table, and writes it into the README between its markers.
+recordings once per cell, prints the table, and writes it into ``docs/cells.md``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pipeline.stages.context import Context
 from pipeline.stages.flow import run
 from pipeline.work.machine import cores
 
-README = PROJECT / "README.md"
+DOC = PROJECT / "docs" / "cells.md"
 
 
 def main(overrides: list[str]) -> None:
-    """Run every cell, print the table and write it into the README.
+    """Run every cell, print the table and write it into the page.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def main(overrides: list[str]) -> None:
         + "subject, added up over the subjects.\n"
     )
     print(text)
-    write_between(README, "cells", text)
+    write_between(DOC, "cells", text)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """All methods on the same recordings, split and scorer.
 
 ``python -m pipeline.bench.methods [presets=a,b] [overrides]`` runs each preset in a process of its
-own as the command line would, scores series 7-8, and writes the table and a picture of AUC against
-the time it took to fit into ``docs/``; MLflow gets the same as one run with a child a preset.
+own as the command line would, scores series 7-8 and prints the table. With all twelve subjects it
+also writes the table, and a picture of AUC against the time that the fits took, into ``docs/``, and
+the README's table. MLflow gets the same figures as one run with a child for each preset.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.bench import front_page
 from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
@@ -128,7 +130,7 @@ def rows_a_second(context: Context) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the presets, print the table and write it with its picture.
+    """Run the presets and print the table; write it, with its picture, at full size.
 
     Parameters
     ----------
@@ -171,11 +173,12 @@ def main(arguments: list[str]) -> None:
     ]
     text = "\n".join(table)
     print(text)
-    minutes_and_auc = {name: (costs[name][2], float(aucs[name]["mean"])) for name in presets}
-    write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
-    full = len(subjects) == MOST_SUBJECTS
-    write_between(DOC, "benchmark-full" if full else "benchmark", text)
-    tracker.files([DOC, PICTURE])
+    if len(subjects) == MOST_SUBJECTS:  # the documents hold the full size alone
+        minutes_and_auc = {name: (costs[name][2], float(aucs[name]["mean"])) for name in presets}
+        write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
+        write_between(DOC, "benchmark-full", text)
+        front_page.write_methods()
+        tracker.files([DOC, PICTURE])
     tracker.close()
 
 

@@ -24,7 +24,7 @@ from pipeline.bench.recording_figures import GROUPS, HERTZ, PAIRS
 class Real(NamedTuple):
     """A real figure and how far the simulated one may be off.
 
-    Parameters
+    Attributes
     ----------
     value
         In the unit that the quantity's name says.

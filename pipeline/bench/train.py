@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline.bench.document import machine
+from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose
 from pipeline.config.lstm import LstmOptions, Model
 from pipeline.config.options import plain
@@ -32,7 +32,6 @@ from pipeline.detectors.lstm.own_projection import Learner
 from pipeline.detectors.lstm.training import Training, network_arguments
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.filter_bank import FilterBank
-from pipeline.work.files import write_text, write_whole
 
 DOC = PROJECT / "docs" / "bench-train.md"
 PRESETS = ("lstm", "paszke2015")
@@ -100,7 +99,7 @@ def whole_loop(options: LstmOptions, n_features: int, n_events: int, rows: int) 
 
 
 def main() -> None:
-    """Time both loops for each preset, print the table and write it."""
+    """Time both loops for each preset, print the table and write it between its markers."""
     torch.set_num_threads(1)  # as the stages run them: a process a core
     lines = [
         "| preset | batch x steps x features | loop, steps/s | bare, steps/s | ratio | rounds |",
@@ -129,17 +128,9 @@ def main() -> None:
             f"| **{statistics.median(ratios):.2f}** "
             f"| {', '.join(f'{ratio:.2f}' for ratio in ratios)} |"
         )
-    text = (
-        "# What the training loop costs beyond the network\n\n"
-        "Steps a second of the whole loop over one epoch (plan, gather, carried state, schedule, "
-        "clipping, stock, checkpoints) and of a bare loop on one ready batch (`torch.nn.LSTM` with "
-        "the preset's linear layers and dropout, loss, backward, optimiser), in turns, one thread; "
-        "medians, and each round's ratio. Made by `make bench-train`.\n\n"
-        + "\n".join(lines)
-        + f"\n\n{machine(os.cpu_count() or 1)} (one used).\n"
-    )
+    text = "\n".join(lines) + f"\n\n{machine(os.cpu_count() or 1)} (one used).\n"
     print(text)
-    write_whole(DOC, lambda hidden: write_text(hidden, text))
+    write_between(DOC, "train", text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""Write what the README and ``docs/design.md`` take from elsewhere.
+
+``python -m pipeline.bench.front_page`` copies the figures of ``docs/benchmark.md`` into the table
+of methods in the README, best first. It also draws the map of the package's files in
+``docs/design.md``: each line of the map is the first sentence of a docstring.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from pipeline.bench.document import write_between
+from pipeline.config.paths import PROJECT
+
+README = PROJECT / "README.md"
+BENCHMARK = PROJECT / "docs" / "benchmark.md"
+DESIGN = PROJECT / "docs" / "design.md"
+PACKAGE = PROJECT / "pipeline"
+HEAD = (
+    "| recipe | what it is | AUC | 95 % interval | minutes to fit |\n"
+    "|---|---|--:|--:|--:|\n"
+)  # fmt: skip
+# The folders in the order in which they may import one another (docs/design.md).
+ORDER = (
+    "data", "config", "work", "features", "results", "tracking", "detectors", "serving", "stages",
+    "studies", "bench",
+)  # fmt: skip
+
+
+def between(text: str, marker: str) -> str:
+    """Give what stands between a document's markers.
+
+    Raises
+    ------
+    ValueError
+        If the markers are not there.
+    """
+    found = re.search(rf"<!-- {marker}:begin -->\n(.*)<!-- {marker}:end -->", text, re.DOTALL)
+    if found is None:
+        raise ValueError(f"no markers {marker}:begin and {marker}:end")
+    return found[1]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Give the cells of a Markdown table's lines, without its head and its rule."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def figures(benchmark: str) -> dict[str, tuple[str, str, str]]:
+    """Read the full-size benchmark: AUC, its interval and the minutes, by the recipe's name."""
+    full = between(benchmark, "benchmark-full")
+    heads = [cell.strip() for cell in full.splitlines()[0].strip("|").split("|")]
+    columns = [heads.index(head) for head in ("mean", "95 % over trials", "fit, minutes")]
+    rows = {}
+    for row in table_rows(full):
+        auc, interval, minutes = (row[column] for column in columns)
+        rows[row[0]] = auc, interval, minutes
+    return rows
+
+
+def methods_table(readme: str, benchmark: str) -> str:
+    """Make the README's table: its own words, the benchmark's figures.
+
+    Parameters
+    ----------
+    readme, benchmark : str
+        The two documents.
+
+    Returns
+    -------
+    str
+        Best first; equal AUCs in the order of their minutes.
+
+    Raises
+    ------
+    ValueError
+        If the benchmark has a recipe that the README's table does not describe.
+    """
+    words = {row[0].strip("`"): row[1] for row in table_rows(between(readme, "methods"))}
+    measured = figures(benchmark)
+    if missing := sorted(measured.keys() - words.keys()):
+        raise ValueError(f"{README.name}: its table does not say what {', '.join(missing)} is")
+    best_first = sorted(measured.items(), key=lambda item: (-float(item[1][0]), float(item[1][2])))
+    lines = [
+        f"| `{name}` | {words[name]} | {auc} | {interval} | {minutes} |\n"
+        for name, (auc, interval, minutes) in best_first
+    ]
+    return HEAD + "".join(lines)
+
+
+def write_methods() -> None:
+    """Write the README's table of methods."""
+    table = methods_table(README.read_text(encoding="utf-8"), BENCHMARK.read_text(encoding="utf-8"))
+    write_between(README, "methods", table)
+
+
+def first_line(path: Path) -> str:
+    """Give the first sentence of a module's docstring, without its full stop."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split()).removesuffix(".")
+
+
+def file_map(package: Path = PACKAGE) -> str:
+    """Draw the package's folders, in the order of their imports, and their files.
+
+    Parameters
+    ----------
+    package : Path
+        The package's folder.
+
+    Returns
+    -------
+    str
+        A Markdown table, a line for each folder and each file.
+    """
+    folders = sorted(path.parent for path in package.rglob("__init__.py") if path.parent != package)
+
+    def place(folder: Path) -> tuple[int, str]:
+        top = folder.relative_to(package).parts[0]
+        return (ORDER.index(top) if top in ORDER else len(ORDER)), folder.as_posix()
+
+    lines = ["| file | what it does |\n", "|---|---|\n"]
+    for folder in (package, *sorted(folders, key=place)):
+        name = folder.relative_to(package.parent).as_posix()
+        lines.append(f"| **`{name}/`** | **{first_line(folder / '__init__.py')}** |\n")
+        lines += [
+            f"| `{name}/{path.name}` | {first_line(path)} |\n"
+            for path in sorted(folder.glob("*.py"))
+            if path.name != "__init__.py"
+        ]
+    return "".join(lines)
+
+
+def main() -> None:
+    """Write both."""
+    write_methods()
+    write_between(DESIGN, "map", file_map())
+
+
+if __name__ == "__main__":
+    main()

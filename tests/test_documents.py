@@ -1,0 +1,217 @@
+"""The documents agree with the code and with one another: links, tables, map, commands, keys."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+from pipeline.bench import front_page
+from pipeline.config.paths import CONF, PROJECT
+
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+PAGES = sorted(
+    [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")],
+    key=lambda path: path.relative_to(PROJECT).as_posix(),
+)
+NAMES = [path.relative_to(PROJECT).as_posix() for path in PAGES]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+MARKERS = re.compile(r"<!-- ([\w-]+):(begin|end) -->")
+
+
+def anchors(text: str) -> set[str]:
+    """Give what a link may name behind its ``#``, as code hosts and the site make it."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)
+    bare = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r"\s", "-", heading) for heading in bare}
+
+
+def links(text: str) -> list[str]:
+    """Give the links to other files and headings of the project, pictures included."""
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def broken(page: Path) -> list[str]:
+    """Give a page's links that lead nowhere."""
+    wrong = []
+    for link in links(page.read_text(encoding="utf-8")):
+        name, _, anchor = unquote(link).partition("#")
+        target = (page.parent / name).resolve() if name else page
+        inside = not anchor or anchor in anchors(target.read_text(encoding="utf-8"))
+        if not target.is_file() or not inside:
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page):
+    assert broken(page) == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A head\n[a](page.md#a-head) [b](page.md#no) [c](none.md) [d](https://x.y)\n")
+    (tmp_path / "none.md").write_text("")
+    assert broken(page) == ["page.md#no"]
+    (tmp_path / "none.md").unlink()
+    assert broken(page) == ["page.md#no", "none.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_make_target_that_a_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"(?:`|^    )make\s+([a-z-]+)", text, re.MULTILINE)
+    assert set(named) <= TARGETS
+
+
+def test_every_target_is_explained_and_none_is_taken_for_a_file():
+    assert set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE)) == TARGETS
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == TARGETS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_key_that_a_page_sets_exists(page):
+    text = page.read_text(encoding="utf-8")
+    outside = r"<!-- [\w-]+:begin -->.*?<!-- [\w-]+:end -->|\]\([^)]*\)"
+    text = re.sub(outside, "", text, flags=re.DOTALL)
+    options = "\n".join(path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
+    # Hydra's, MLflow's, the study's and the benchmarks'
+    elsewhere = {
+        "key",
+        "launcher",
+        "n_jobs",
+        "params",
+        "trials",
+        "study",
+        "presets",
+        "weights_only",
+    }
+    for key in re.findall(r"(?<![\w-])(?:[a-z_]+[./])*([a-z_]+)=[\w\[{.]", text):
+        assert re.search(rf"^\s*(- )?{key}:", options, re.MULTILINE) or key in elsewhere, key
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_recipe_that_a_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    recipes = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    assert set(re.findall(r"RECIPE=(\w+)", text)) <= recipes | {"tuned"}  # a study writes that one
+
+
+def test_the_readme_table_has_the_benchmark_s_figures():
+    benchmark = front_page.BENCHMARK.read_text(encoding="utf-8")
+    written = front_page.HEAD + "".join(
+        line + "\n" for line in front_page.between(README, "methods").splitlines()[2:]
+    )
+    assert written == front_page.methods_table(README, benchmark)
+    measured = front_page.figures(benchmark)
+    assert len(measured) > 5
+    for name, (auc, _, minutes) in measured.items():
+        assert re.search(rf"^\| `{name}` .*\| {auc} .*\| {minutes} \|$", README, re.MULTILINE)
+
+
+def test_a_method_without_a_description_is_refused():
+    benchmark = front_page.BENCHMARK.read_text(encoding="utf-8")
+    without = README.replace("| `semi_markov` |", "| `other` |")
+    with pytest.raises(ValueError, match="does not say what semi_markov is"):
+        front_page.methods_table(without, benchmark)
+
+
+def test_the_benchmark_says_of_every_recipe_what_it_is():
+    recipes = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    described = front_page.BENCHMARK.read_text(encoding="utf-8").split("<!--")[0]
+    assert recipes <= set(re.findall(r"`(\w+)`", described))
+
+
+def test_the_map_names_every_folder_and_file_with_its_docstring():
+    design = front_page.DESIGN.read_text(encoding="utf-8")
+    assert front_page.between(design, "map") == front_page.file_map(), "run `make front-page`"
+
+
+def test_the_map_is_made_from_the_tree(tmp_path):
+    package = tmp_path / "pipeline"
+    for folder in ("work", "data", "unknown", "detectors/lstm"):
+        (package / folder).mkdir(parents=True)
+        (package / folder / "__init__.py").write_text(f'"""Folder {folder}."""\n')
+    (package / "detectors" / "__init__.py").write_text('"""Detectors."""\n')
+    (package / "__init__.py").write_text('"""All."""\n')
+    (package / "data" / "new.py").write_text('"""A new\nfile.\n\nMore."""\n')
+    names = re.findall(r"`(pipeline/[\w/.]*)`", front_page.file_map(package))
+    assert names == [
+        "pipeline/", "pipeline/data/", "pipeline/data/new.py", "pipeline/work/",
+        "pipeline/detectors/", "pipeline/detectors/lstm/", "pipeline/unknown/",
+    ]  # fmt: skip
+    assert "| A new file |" in front_page.file_map(package)
+
+
+def test_the_site_s_navigation_names_every_page_and_nothing_else():
+    plain = re.sub(r"!!python/\S+", "", (PROJECT / "mkdocs.yml").read_text(encoding="utf-8"))
+    nav = yaml.safe_load(plain)["nav"]
+    named = re.findall(r"[\w./-]+\.(?:md|ipynb)", str(nav))
+    notebooks = [f"notebooks/{path.name}" for path in (PROJECT / "notebooks").glob("*.ipynb")]
+    assert sorted(named) == sorted([*NAMES, *notebooks])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_markers_come_in_pairs(page):
+    found = MARKERS.findall(page.read_text(encoding="utf-8"))
+    begun = [name for name, side in found if side == "begin"]
+    assert found == [(name, side) for name in begun for side in ("begin", "end")]
+
+
+def test_the_pictures_of_the_front_page_are_small():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((PROJECT / picture).stat().st_size < 150_000 for picture in pictures)
+
+
+def test_licence_citation_changelog_and_package_agree():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["license"] == project["license"] == "BSD-3-Clause"
+    assert citation["version"] == project["version"]
+    assert citation["title"] == project["name"]
+    assert (PROJECT / "LICENSE").read_text(encoding="utf-8").startswith("BSD 3-Clause License")
+    changes = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[([^\]]+)\]", changes, re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == project["version"]
+
+
+def test_every_extra_package_is_pinned_alike_in_the_constraints():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    held = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
+    for extra in project["optional-dependencies"].values():
+        for wanted in extra:
+            name, version = re.sub(r"\[.*\]", "", wanted).split("==")
+            assert held.get(name.lower()) == version, wanted
+
+
+def test_the_command_is_the_module():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, function = project["scripts"]["grasp-and-lift"].split(":")
+    command = importlib.metadata.EntryPoint("c", f"{module}:{function}", "console_scripts").load()
+    from pipeline.__main__ import main
+
+    assert command is main
+
+
+def test_docker_copies_what_its_first_steps_need():
+    lines = (PROJECT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copied = next(line for line in lines if line.startswith("COPY pyproject")).split()[1:-1]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {"pyproject.toml", "constraints.txt", "Makefile", project["readme"]}
+    assert wanted | set(project["license-files"]) <= set(copied)
+    made = next(line for line in lines if line.startswith("RUN make")).split()[2:]
+    assert made == re.findall(r"^INSTALLED(?:_DEV)? := \$\(VENV\)(\S+)", MAKEFILE, re.M) or all(
+        f"$(VENV){target.removeprefix('.venv')}" in MAKEFILE for target in made
+    )

@@ -78,7 +78,7 @@ def test_typos_and_wrong_types_name_the_key(tmp_path, override, key):
         ("filter.decimate=0", "filter.decimate"),
         ("window.length=0", "window.length"),
         ("window={streams:0,burn_in:80,length:80}", "window.burn_in=80"),
-        ("filter.subsample=9", r"filter.lowpass_hz=.*half of the rate"),
+        ("filter.subsample=9", r"filter.lowpass_hz=.*half of the filtered rate"),
         ("window.join=true", r"window\.(stride|streams)=.*one joined stream"),
         ("train.validate_every=-1", "train.validate_every"),
         ("train.smoothing=1", "train.smoothing"),

@@ -12,21 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.kaggle_files import find_sample, find_series, ingest_series
+from pipeline.data.kaggle_files import find_sample, find_series
 from pipeline.data.raw_files import MOST_SERIES_BYTES, RawFile, excerpt, files_below, printable
+from pipeline.data.recording import Description
 from pipeline.errors import DataError
 
 NAME = "subj1_series1"
 MEMBER = f"train/{NAME}_data.csv"
 TEXT = f"id,Fp1\n{NAME}_0,12\n{NAME}_1,-3\n".encode()
+ABOUT = Description(("Fp1",), ("HandStart",), 500.0, 1e-7, "colin27_1005")
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def ingest(folder: Path) -> None:
     """Find the one series below a folder and read it."""
-    (folder.parent / "made").mkdir(exist_ok=True)
     for raw in find_series(folder, [], [], [1]):
-        ingest_series(folder.parent / "made", None, raw, ["Fp1"], [])
+        raw.read(ABOUT)
 
 
 def refusal(folder: Path) -> str:
@@ -93,8 +94,8 @@ def test_a_member_name_that_is_not_utf8_is_refused(folder):
     path = zipped(folder)
     blob = path.read_bytes().replace(MEMBER.encode(), b"\xff" + MEMBER.encode()[1:])
     path.write_bytes(blob)
-    ingest_series_name = find_series(folder, [], [], [1])[0].data.member
-    assert ingest_series_name is not None  # read as the old code page, where the zip claims no more
+    member_name = find_series(folder, [], [], [1])[0].data.member
+    assert member_name is not None  # read as the old code page, where the zip claims no more
     patch(path, (CENTRAL, 9, b"\x08"))
     assert "whose name is not UTF-8, as it claims; unpack it" in refusal(folder)
 
@@ -217,10 +218,10 @@ def test_a_file_that_becomes_a_folder_or_goes_between_finding_and_reading(folder
     (raw,) = find_series(folder, [], [], [1])
     path.unlink()
     with pytest.raises(DataError, match=r"_data\.csv: cannot be read: No such file"):
-        ingest_series(tmp_path, None, raw, ["Fp1"], [])
+        raw.read(ABOUT)
     path.mkdir()
     with pytest.raises(DataError, match=r"_data\.csv: cannot be read: Is a directory"):
-        ingest_series(tmp_path, None, raw, ["Fp1"], [])
+        raw.read(ABOUT)
 
 
 @pytest.mark.skipif(ROOT, reason="root may read everything")
@@ -278,7 +279,7 @@ def test_a_zip_that_is_replaced_by_another_is_one_line(folder, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other", b"")
     with pytest.raises(DataError, match=r"train\.zip:train/subj1_series1_data\.csv: is corrupt"):
-        ingest_series(tmp_path, None, raw, ["Fp1"], [])
+        raw.read(ABOUT)
 
 
 def test_names_of_files_are_ascii_numbers_of_a_sane_length(folder):

@@ -27,11 +27,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.data.kaggle_files import find_series, ingest_series
+from pipeline.data.kaggle_files import find_series
+from pipeline.data.recording import Description
 from pipeline.errors import DataError
 
 CHANNELS, EVENTS = ["Fp1", "Cz", "O2"], ["HandStart", "LiftOff"]
 NAME = "subj1_series1"
+ABOUT = Description(tuple(CHANNELS), tuple(EVENTS), 500.0, 1e-7, "colin27_1005")
 LONGEST_MESSAGE = 700
 
 Random = np.random.Generator
@@ -330,16 +332,15 @@ def _kind(message: str, folder: Path) -> str:
 def try_case(seed: int, case: int, folder: Path, outcome: Outcome) -> None:
     """Do one case in an empty folder, and note how it ended."""
     random = np.random.default_rng([seed, case])
-    raw, made = folder / "raw", folder / "made"
+    raw = folder / "raw"
     raw.mkdir()
-    made.mkdir()
     text_only = make_case(random, raw)
     message = ""
     try:
         for series in find_series(raw, [], [1], []):
-            ingest_series(made, None, series, CHANNELS, EVENTS)
-        signal = np.load(made / f"{NAME}_signal.npy").astype(np.float32)
-        events = np.load(made / f"{NAME}_events.npy")
+            recording = series.read(ABOUT)
+        assert recording.events is not None
+        signal, events = recording.signal.astype(np.float32), recording.events
     except DataError as error:
         message = str(error)
         if not message.isprintable() or len(message) > LONGEST_MESSAGE:

@@ -31,7 +31,8 @@ from pipeline.data.recording import label_runs, series_name
 from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
 from pipeline.stages.context import Context
-from pipeline.stages.flow import find, run
+from pipeline.stages import simulate
+from pipeline.stages.flow import run
 from pipeline.stages.jobs import Job, jobs
 from pipeline.work.files import write_whole
 from pipeline.work.machine import cores
@@ -123,7 +124,7 @@ def main(arguments: list[str]) -> None:
     overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]
     context = Context(compose(reading(["experiment=fbl_lda", "stage=filter"], overrides)))
     run(context.config)
-    found, data = find(context), context.config.dataset
+    found, data = simulate.series(context), context.config.dataset
     kaggle = compose(["dataset=kaggle"]).dataset
     aucs: dict[str, list[float]] = {preset: [] for preset in presets}
     for change in CHANGES:

@@ -81,6 +81,7 @@ def draw(
         Above the picture.
     """
     data = config.dataset
+    assert series.events is not None
     rows = span(series.events, data.rate)
     time = np.arange(rows.start, rows.stop) / data.rate
     heights = [3.0] + [0.62] * len(data.events)
@@ -146,7 +147,7 @@ def main(overrides: list[str]) -> None:
         For a data set that is not simulated: the true events of the test series are not known then.
     """
     config = compose([*DATA, *overrides])
-    if config.dataset.source.name != "simulated":
+    if config.dataset.source != "simulated":
         raise ConfigError(f"dataset={config.dataset.name}: only simulated test series have events")
     submission = run(config).submission
     assert submission is not None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import Enum
 
 from omegaconf import MISSING
 
 from pipeline.config.demand import Demand, demand_of
 from pipeline.data.simulator.options import refusal
-
-Source = Enum("Source", ["kaggle", "simulated"])
+from pipeline.data.sources import SOURCES
 
 
 @dataclass
@@ -31,7 +29,7 @@ class Dataset:
     """What the recordings are: the only place that knows channels, events, rate and splits."""
 
     name: str = MISSING
-    source: Source = MISSING
+    source: str = MISSING
     raw: str | None = None
     channels: list[str] = MISSING
     events: list[str] = MISSING
@@ -61,6 +59,7 @@ class Dataset:
         # It names a folder below data_dir and output_dir, and must not lead out of them.
         demand(re.fullmatch(r"[\w-][\w .+-]*", self.name) is not None, "name",
                "must be a plain folder name: letters, digits, and - + . within")  # fmt: skip
+        demand(self.source in SOURCES, "source", f"choose from {', '.join(SOURCES)}")
         demand(self.rate > 0, "rate", "must be above 0 Hz")
         demand(self.unit_volts > 0, "unit_volts", "must be above 0 V")
         for key in ("channels", "events", "train_series", "valid_series", "test_series"):
@@ -72,7 +71,7 @@ class Dataset:
             both = seen & set(getattr(self, key))
             demand(not both, key, f"series {sorted(both)} also stand in an earlier split")
             seen |= set(getattr(self, key))
-        if self.source is Source.simulated:
+        if self.source == "simulated":
             self._check_simulation(demand, max(seen))
 
     def _check_simulation(self, demand: Demand, last_series: int) -> None:

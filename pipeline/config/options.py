@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from pipeline.config.dataset import Dataset, Source
+from pipeline.config.dataset import Dataset
 from pipeline.config.demand import demand_of
 from pipeline.config.features import Filter, Stack
 from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
@@ -116,7 +116,7 @@ def check(config: Config) -> None:
     )  # fmt: skip
     demand(config.stage is not Stage.check or bool(config.submission), "submission",
            "stage=check needs the file to check: submission=FILE")  # fmt: skip
-    demand(config.stage is not Stage.simulate or config.dataset.source is Source.simulated,
+    demand(config.stage is not Stage.simulate or config.dataset.source == "simulated",
            "stage", "stage=simulate needs dataset=simulated")  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from pipeline.data.raw_files import (
     printable,
     raw_files,
 )
-from pipeline.data.recording import series_name
+from pipeline.data.recording import Description, Recording, series_name
 from pipeline.errors import DataError
 
 _SERIES_FILE = re.compile(r"subj([0-9]{1,6})_series([0-9]{1,6})_(data|events)\.csv(\.gz)?")
@@ -32,8 +32,7 @@ _SAMPLE_FILE = re.compile(r"sample_submission\.csv(\.gz)?")
 _ID = re.compile(r"(.*)_([0-9]+)")
 
 __all__ = [
-    "RawFile", "RawSeries", "check_ids", "find_sample", "find_series", "ingest_series", "outputs",
-    "read_table", "row_ids",
+    "RawFile", "RawSeries", "check_ids", "find_sample", "find_series", "read_table", "row_ids",
 ]  # fmt: skip
 
 
@@ -55,6 +54,45 @@ class RawSeries:
     def paths(self) -> tuple[Path, ...]:
         """The files on disk that it is read from."""
         return tuple(sorted({file.path for file in (self.data, self.events) if file}))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are events to read."""
+        return self.events is not None
+
+    def read(self, about: Description) -> Recording:
+        """Read the files, and check them.
+
+        Parameters
+        ----------
+        about : Description
+            Its channels and events are the columns that the files must have.
+
+        Returns
+        -------
+        Recording
+            The signal is int16 where its values are whole and fit, else float32.
+
+        Raises
+        ------
+        DataError
+            Naming the file and the line.
+        """
+        samples = read_series(self.data, list(about.channels), self.name)
+        signal = samples.values
+        if signal.dtype != np.int16:
+            signal = signal.astype(np.float32)
+        if self.events is None:
+            return Recording(self.subject, self.series, signal, None, about)
+        marks = read_series(self.events, list(about.events), self.name)
+        if len(marks) != len(samples):
+            raise DataError(
+                f"{self.events}: has {len(marks)} rows where {printable(self.data.base)} has "
+                f"{len(samples)}"
+            )
+        labels = marks.values
+        marks.demand((labels == 0) | (labels == 1), "is neither 0 nor 1")
+        return Recording(self.subject, self.series, signal, labels.astype(np.uint8), about)
 
 
 def find_series(
@@ -178,50 +216,3 @@ def read_series(file: RawFile, columns: list[str], name: str) -> Table:
     table = read_table(file, columns, MOST_SERIES_BYTES, name)
     check_ids(table, name)
     return table
-
-
-def ingest_series(
-    scratch: Path, report: object, raw: RawSeries, channels: list[str], events: list[str]
-) -> None:
-    """Read one series, check it, and write it as arrays (the work of one task).
-
-    The signal is int16 where its values are whole and fit, else float32.
-
-    Parameters
-    ----------
-    scratch : Path
-        Where ``<name>_signal.npy`` and, for a labelled series, ``<name>_events.npy`` are written.
-    report : callable
-        Not used: the task is short.
-    raw : RawSeries
-        The raw files.
-    channels, events : list of str
-        The columns that they must have.
-
-    Raises
-    ------
-    DataError
-        Naming the file and the line.
-    """
-    samples = read_series(raw.data, channels, raw.name)
-    signal = samples.values
-    if signal.dtype != np.int16:
-        signal = signal.astype(np.float32)
-    np.save(scratch / f"{raw.name}_signal.npy", signal)
-    if raw.events is None:
-        return
-    marks = read_series(raw.events, events, raw.name)
-    if len(marks) != len(samples):
-        raise DataError(
-            f"{raw.events}: has {len(marks)} rows where {printable(raw.data.base)} has "
-            f"{len(samples)}"
-        )
-    labels = marks.values
-    marks.demand((labels == 0) | (labels == 1), "is neither 0 nor 1")
-    np.save(scratch / f"{raw.name}_events.npy", labels.astype(np.uint8))
-
-
-def outputs(raw: RawSeries) -> tuple[str, ...]:
-    """Name the files that `ingest_series` writes."""
-    kinds = ("signal", "events") if raw.events else ("signal",)
-    return tuple(f"{raw.name}_{kind}.npy" for kind in kinds)

@@ -42,6 +42,11 @@ def design(rate: float, low: float | None, high: float | None, order: int) -> np
     ndarray, shape (n_sections, 6)
         Second-order sections. `mne.filter.filter_data` with ``method="iir"``,
         ``phase="forward"`` applies these same sections, from a state of zero.
+
+    Raises
+    ------
+    ValueError
+        When double precision cannot hold the filter: it is not stable, or does not pass its band.
     """
     made = mne.filter.create_filter(
         None,
@@ -53,7 +58,21 @@ def design(rate: float, low: float | None, high: float | None, order: int) -> np
         iir_params={"order": order, "ftype": "butter", "output": "sos"},
         verbose=False,
     )
-    return made["sos"]
+    sos = made["sos"]
+    _demand_sound(sos, rate, low, high)
+    return sos
+
+
+def _demand_sound(sos: np.ndarray, rate: float, low: float | None, high: float | None) -> None:
+    """Refuse a filter whose poles are not within the unit circle, or that loses its pass band."""
+    middle = np.sqrt(low * high) if low and high else (rate / 2 if low else 0.0)
+    edges = " to ".join(f"{edge:g}" for edge in (low, high) if edge)
+    with np.errstate(all="ignore"):
+        poles = [abs(pole) for section in sos for pole in np.roots(section[3:])]
+        z = np.exp(-2j * np.pi * middle / rate * np.arange(3))
+        gain = abs(np.prod((sos[:, :3] @ z) / (sos[:, 3:] @ z)))
+    if not (np.isfinite(sos).all() and max(poles) < 1 and abs(gain - 1) < 0.01):
+        raise ValueError(f"{edges} Hz at {rate:g} Hz needs more than double precision")
 
 
 class CausalFilter:

@@ -11,10 +11,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pipeline.config.compose import compose_members
-from pipeline.config.dataset import Source
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import path
 from pipeline.data.recording import Description
+from pipeline.data.sources import SOURCES
 from pipeline.detectors.registry import METHODS
 from pipeline.errors import ConfigError
 from pipeline.stages import evaluate, features, ingest, members, report, simulate, submit, train
@@ -68,7 +68,7 @@ class Context:
     def subjects(self) -> list[int]:
         """The subjects that are named; none named are all that are there."""
         data = self.config.dataset
-        if data.source is Source.simulated and not data.subjects:
+        if data.source == "simulated" and not data.subjects:
             return list(range(1, data.simulation.subjects + 1))
         return sorted(data.subjects)
 
@@ -106,7 +106,7 @@ class Context:
     @cached_property
     def raw(self) -> Path:
         """Where the raw files lie; never written to, except by the simulator."""
-        if self.config.dataset.source is Source.simulated:
+        if self.config.dataset.source == "simulated":
             return self.simulate_folder.path
         if not self.config.dataset.raw:
             raise ConfigError("dataset.raw=null: name the folder that holds the raw files")
@@ -121,10 +121,11 @@ class Context:
     @cached_property
     def ingest_folder(self) -> Folder:
         """Recordings."""
-        simulated = self.config.dataset.source is Source.simulated
+        simulated = self.config.dataset.source == "simulated"
         upstream = self.simulate_folder.key if simulated else ""
         read = ingest.options(self.config.dataset)
-        return Folder(self.derived, "ingest", read, (ingest.__name__,), upstream)
+        code = (ingest.__name__, SOURCES[self.config.dataset.source])
+        return Folder(self.derived, "ingest", read, code, upstream)
 
     @cached_property
     def feature_folder(self) -> Folder:

@@ -15,24 +15,24 @@ from pipeline.stages.ingest import recording_paths, task_name
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
 
 
-def files(raw: RawSeries) -> tuple[str, ...]:
+def files(raw: Series) -> tuple[str, ...]:
     """Name the files of a series' features."""
-    kinds = ["features.npy", "moments.npz", *(["labels.npy"] if raw.events else [])]
+    kinds = ["features.npy", "moments.npz", *(["labels.npy"] if raw.labelled else [])]
     return tuple(f"{raw.name}_{kind}" for kind in kinds)
 
 
-def tasks(context: Context, found: Sequence[RawSeries]) -> list[Task]:
+def tasks(context: Context, found: Sequence[Series]) -> list[Task]:
     """Plan one task per series."""
     return [
         Task(
             context.feature_folder, task_name(raw), recording_paths(context, raw), files(raw), work,
             {
                 "folder": context.ingest_folder.path, "subject": raw.subject, "series": raw.series,
-                "about": context.about, "bank": context.bank, "labelled": raw.events is not None,
+                "about": context.about, "bank": context.bank, "labelled": raw.labelled,
             },
         )
         for raw in found

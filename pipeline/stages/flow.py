@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config.dataset import Source
 from pipeline.config.options import Config, Stage
-from pipeline.data.kaggle_files import RawSeries, find_series
+from pipeline.data.sources import Series, finder
 from pipeline.results import scoring
 from pipeline.stages import evaluate, features, ingest, members, record, report, simulate, submit
 from pipeline.stages import train as training
@@ -117,28 +116,29 @@ def _go(context: Context, stage: Stage) -> Result:
     return Result(folder, path, auc)
 
 
-def find(context: Context) -> list[RawSeries]:
+def find(context: Context) -> list[Series]:
     """List the raw series that the splits name, ordered by (subject, series).
 
     Where they are simulated, they are made first.
     """
-    if context.config.dataset.source is Source.simulated:
+    if context.config.dataset.source == "simulated":
         context.run("simulate", simulate.tasks(context), context.workers)
-        return simulate.series(context)
+        return list(simulate.series(context))
+    find_series = finder(context.config.dataset.source)
     return find_series(context.raw, context.subjects, context.labelled, context.unlabelled)
 
 
-def make_features(context: Context, found: Sequence[RawSeries]) -> None:
+def make_features(context: Context, found: Sequence[Series]) -> None:
     """Turn recordings into features; a stack's: the labelled ones, the others when they can be."""
     if context.members:
-        stack(context, [raw for raw in found if raw.events], found)
+        stack(context, [raw for raw in found if raw.labelled], found)
         return
     context.run("filter", features.tasks(context, found), context.workers)
 
 
-def stack(context: Context, wanted: Sequence[RawSeries], found: Sequence[RawSeries]) -> None:
+def stack(context: Context, wanted: Sequence[Series], found: Sequence[Series]) -> None:
     """Fit a stack's members as far as these series need it, and put their logits together."""
-    labelled = all(raw.events for raw in wanted)
+    labelled = all(raw.labelled for raw in wanted)
     for text, member in zip(context.config.stack.names, context.members, strict=True):
         context.say(f"\nmember   {text}")
         if labelled:
@@ -150,21 +150,21 @@ def stack(context: Context, wanted: Sequence[RawSeries], found: Sequence[RawSeri
     context.run("stack", members.tasks(context, wanted, found), context.workers)
 
 
-def fit(context: Context, found: Sequence[RawSeries], planned: list[Job], title: str) -> None:
+def fit(context: Context, found: Sequence[Series], planned: list[Job], title: str) -> None:
     """Fit models, each in a process of its own while there are cores."""
     if planned:
         tasks = training.tasks(context, found, planned)
         context.run(title, tasks, training.workers(context, len(planned)), context.listen)
 
 
-def fit_final(context: Context, found: Sequence[RawSeries]) -> None:
+def fit_final(context: Context, found: Sequence[Series]) -> None:
     """Fit the models that predict the test series."""
     if context.members:
-        stack(context, [raw for raw in found if not raw.events], found)
+        stack(context, [raw for raw in found if not raw.labelled], found)
     fit(context, found, jobs(context, found, final=True), "final")
 
 
-def score(context: Context, found: Sequence[RawSeries]) -> pd.DataFrame:
+def score(context: Context, found: Sequence[Series]) -> pd.DataFrame:
     """Score the validating models on their held-out series, and write the report."""
     task = evaluate.task(context, found)
     done = context.run("evaluate", [task]).done
@@ -178,7 +178,7 @@ def score(context: Context, found: Sequence[RawSeries]) -> pd.DataFrame:
     return auc
 
 
-def write_submission(context: Context, found: Sequence[RawSeries]) -> Path:
+def write_submission(context: Context, found: Sequence[Series]) -> Path:
     """Write the final models' predictions of the test series, checked."""
     task = submit.task(context, found)
     done, path = context.run("submit", [task]).done, task.paths()[0]

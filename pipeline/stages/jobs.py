@@ -13,7 +13,7 @@ from pipeline.config.lstm import Scaler, Scope
 from pipeline.data.recording import series_name
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
     from pipeline.work.tasks import Folder
 
@@ -98,7 +98,7 @@ def place(context: Context, job: Job) -> Folder:
     )
 
 
-def groups(context: Context, found: Sequence[RawSeries]) -> dict[str, list[int]]:
+def groups(context: Context, found: Sequence[Series]) -> dict[str, list[int]]:
     """Say which subjects share a model, by the model's name."""
     subjects = sorted({raw.subject for raw in found})
     if context.config.train.scope is Scope.subject:
@@ -106,7 +106,7 @@ def groups(context: Context, found: Sequence[RawSeries]) -> dict[str, list[int]]
     return {"all": subjects}
 
 
-def jobs(context: Context, found: Sequence[RawSeries], final: bool) -> list[Job]:
+def jobs(context: Context, found: Sequence[Series], final: bool) -> list[Job]:
     """Plan the fits: validating ones, or the final ones that follow them.
 
     Without ``train.refit`` the validating models predict the test series, and none follow.
@@ -127,7 +127,7 @@ def jobs(context: Context, found: Sequence[RawSeries], final: bool) -> list[Job]
     ]
 
 
-def last_jobs(context: Context, found: Sequence[RawSeries]) -> list[Job]:
+def last_jobs(context: Context, found: Sequence[Series]) -> list[Job]:
     """Say which fits predict the test series."""
     return jobs(context, found, final=True) or jobs(context, found, final=False)
 
@@ -137,7 +137,7 @@ def folds(series: Sequence[int], count: int) -> list[list[int]]:
     return [[int(s) for s in fold] for fold in np.array_split(sorted(series), count)]
 
 
-def fold_jobs(context: Context, found: Sequence[RawSeries], count: int) -> list[Job]:
+def fold_jobs(context: Context, found: Sequence[Series], count: int) -> list[Job]:
     """Plan the fits that predict the training series themselves, a fold at a time."""
     series, planned = list(context.config.dataset.train_series), []
     for fold in folds(series, count):
@@ -151,7 +151,7 @@ def fold_jobs(context: Context, found: Sequence[RawSeries], count: int) -> list[
 
 def _jobs(
     context: Context,
-    found: Sequence[RawSeries],
+    found: Sequence[Series],
     name: str,
     fit: list[int],
     held_out: list[int],

@@ -16,28 +16,28 @@ from pipeline.stages.jobs import Job, Key, fold_jobs, jobs, last_jobs, logits_fi
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
 
 
-def labelled_jobs(stack: Context, member: Context, found: Sequence[RawSeries]) -> list[Job]:
+def labelled_jobs(stack: Context, member: Context, found: Sequence[Series]) -> list[Job]:
     """Say which fits of a member predict the labelled series: by folds, and the held-out ones."""
     return jobs(member, found, final=False) + fold_jobs(member, found, stack.config.stack.folds)
 
 
-def tasks(stack: Context, wanted: Sequence[RawSeries], found: Sequence[RawSeries]) -> list[Task]:
+def tasks(stack: Context, wanted: Sequence[Series], found: Sequence[Series]) -> list[Task]:
     """Plan one task per series: the labelled ones, or the unlabelled ones.
 
     Parameters
     ----------
     stack : Context
         Of the second level.
-    wanted : sequence of RawSeries
+    wanted : sequence of Series
         To be turned into features.
-    found : sequence of RawSeries
+    found : sequence of Series
         All.
     """
-    labelled = all(raw.events for raw in wanted)
+    labelled = all(raw.labelled for raw in wanted)
     parts: dict[Key, list[tuple[Path, int]]] = {(raw.subject, raw.series): [] for raw in wanted}
     for member in stack.members:
         fits = labelled_jobs(stack, member, found) if labelled else last_jobs(member, found)

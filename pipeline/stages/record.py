@@ -19,11 +19,11 @@ from pipeline.work.files import contents
 from pipeline.work.keys import digest
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
 
 
-def scores(context: Context, found: Sequence[RawSeries], auc: pd.DataFrame) -> None:
+def scores(context: Context, found: Sequence[Series], auc: pd.DataFrame) -> None:
     """Tell MLflow the scores, the files, and the data that they came from."""
     tracker, data = context.tracker, context.config.dataset
     pooled = auc.loc["pooled"].dropna()
@@ -41,10 +41,10 @@ def scores(context: Context, found: Sequence[RawSeries], auc: pd.DataFrame) -> N
     tracker.data(raw_files, str(context.raw), rows, len(found))
 
 
-def model(context: Context, found: Sequence[RawSeries], submission: Path) -> None:
+def model(context: Context, found: Sequence[Series], submission: Path) -> None:
     """Give MLflow the submission, and the recipe that made it."""
     context.tracker.files([submission])
-    first = next(raw for raw in found if not raw.events)
+    first = next(raw for raw in found if not raw.labelled)
     recording = Recording.load(
         context.ingest_folder.path, first.subject, first.series, context.about
     )
@@ -56,14 +56,14 @@ def model(context: Context, found: Sequence[RawSeries], submission: Path) -> Non
         context.tracker.model(folder, example, context.about.events, first.subject)
 
 
-def export_recipe(context: Context, found: Sequence[RawSeries], folder: Path) -> None:
+def export_recipe(context: Context, found: Sequence[Series], folder: Path) -> None:
     """Copy what predicts the test series into a folder; `FittedRecipe.load` reads it.
 
     Parameters
     ----------
     context : Context
         Of a recipe that is fitted.
-    found : sequence of RawSeries
+    found : sequence of Series
         What it was fitted on, and predicts.
     folder : Path
         New; a stack's members go into its ``member0``, ``member1``, ...

@@ -15,11 +15,11 @@ from pipeline.stages.ingest import recording_paths
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
 
 
-def evoked_tasks(context: Context, found: Sequence[RawSeries]) -> list[Task]:
+def evoked_tasks(context: Context, found: Sequence[Series]) -> list[Task]:
     """Plan one task per labelled series: its average response to each event."""
     return [
         Task(
@@ -31,7 +31,7 @@ def evoked_tasks(context: Context, found: Sequence[RawSeries]) -> list[Task]:
             },
         )
         for raw in found
-        if raw.events
+        if raw.labelled
     ]  # fmt: skip
 
 

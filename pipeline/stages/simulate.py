@@ -62,7 +62,7 @@ def tasks(context: Context) -> list[Task]:
                 {
                     "options": drawn(context.config.dataset.simulation), "about": context.about,
                     "subject": raw.subject, "series": raw.series, "half": half,
-                    "labelled": raw.events is not None,
+                    "labelled": raw.labelled,
                 },
             )
         )  # fmt: skip

@@ -21,13 +21,13 @@ from pipeline.stages.jobs import Key, logits_file
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
 
 
-def task(context: Context, found: Sequence[RawSeries]) -> Task:
+def task(context: Context, found: Sequence[Series]) -> Task:
     """Plan the submission."""
-    keys = sorted((raw.subject, raw.series) for raw in found if not raw.events)
+    keys = sorted((raw.subject, raw.series) for raw in found if not raw.labelled)
     logits = [context.train_folder.path / logits_file(key) for key in keys]
     signals = [context.ingest_folder.path / f"{series_name(*key)}_signal.npy" for key in keys]
     sample = find_sample(context.raw)
@@ -63,14 +63,14 @@ def work(
     write_submission(scratch / output, probabilities, about.events, sample)
 
 
-def check(context: Context, found: Sequence[RawSeries]) -> None:
+def check(context: Context, found: Sequence[Series]) -> None:
     """Check any submission file against the test rows.
 
     Parameters
     ----------
     context : Context
         Its configuration names the file.
-    found : sequence of RawSeries
+    found : sequence of Series
         Ingested; not needed where Kaggle's sample submission names the rows.
 
     Raises
@@ -86,7 +86,7 @@ def check(context: Context, found: Sequence[RawSeries]) -> None:
         rows = {
             raw.name: len(np.load(folder / f"{raw.name}_signal.npy", mmap_mode="r"))
             for raw in found
-            if not raw.events
+            if not raw.labelled
         }
         expected = expected_ids(rows)
     path = Path(context.config.submission or "").expanduser()

@@ -20,7 +20,7 @@ from pipeline.stages.jobs import Job, Key, logits_file, place
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
 
 
@@ -52,10 +52,10 @@ def workers(context: Context, count: int) -> int:
     return min(context.workers, count)
 
 
-def tasks(context: Context, found: Sequence[RawSeries], planned: Sequence[Job]) -> list[Task]:
+def tasks(context: Context, found: Sequence[Series], planned: Sequence[Job]) -> list[Task]:
     """Plan one task per fit."""
     config, entry = context.config, context.entry
-    labelled = {(raw.subject, raw.series) for raw in found if raw.events}
+    labelled = {(raw.subject, raw.series) for raw in found if raw.labelled}
     made = []
     for job in planned:
         kinds = ("features.npy", "moments.npz", "labels.npy")

@@ -251,7 +251,7 @@ class Tracker:
 
     def _start(self, name: str, tags: dict[str, str]) -> str:
         assert self._client is not None
-        simulated = str(self.config.dataset.source.name == "simulated").lower()
+        simulated = str(self.config.dataset.source == "simulated").lower()
         common = {
             "mlflow.runName": name, "recipe": self.config.recipe, "simulated": simulated,
             "mlflow.source.name": "python -m pipeline", "mlflow.source.type": "LOCAL",

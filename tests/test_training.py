@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,15 +27,13 @@ from pipeline.config.lstm import (
 )
 from pipeline.config.paths import PROJECT
 from pipeline.detectors.base import FitData
-from pipeline.detectors.device import choose_device, threads
-from pipeline.detectors.dropout import Dropout
 from pipeline.detectors.lstm import network as network_module
 from pipeline.detectors.lstm import training
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.loss import masked_bce
-from pipeline.detectors.lstm.network import Network, make_network
+from pipeline.detectors.lstm.network import make_network
 from pipeline.detectors.lstm.optimiser import learning_rate
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.results.scoring import score
 
@@ -291,59 +289,6 @@ def test_a_diverged_training_says_so(features, tmp_path):
         LstmDetector.fit(on(features, tmp_path), how(learning_rate=float("inf")))
 
 
-def test_unknown_devices_are_refused():
-    assert choose_device("cpu").type == "cpu"
-    assert choose_device("auto").type in {"cpu", "cuda"}
-    for name in ("gpu", "cuda:99"):
-        with pytest.raises(ConfigError, match=f"device={name}"):
-            choose_device(name)
-
-
-@pytest.fixture
-def any_threads():
-    """Give PyTorch its number of threads back after the test."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def test_a_number_of_threads_is_set_and_given_back(any_threads):
-    def fail():
-        with threads(3):
-            assert torch.get_num_threads() == 3
-            raise CutError
-
-    torch.set_num_threads(2)
-    with pytest.raises(CutError):
-        fail()
-    assert torch.get_num_threads() == 2
-
-
-@pytest.mark.parametrize("model", [MODEL, OWN], ids=["plain", "own"])
-def test_predictions_are_the_same_bytes_with_any_number_of_threads(
-    features, tmp_path, monkeypatch, any_threads, model
-):
-    own = model is OWN
-    detector, _ = LstmDetector.fit(
-        on(features, tmp_path), how(model=model, own_projection=own, epochs=1)
-    )
-    used = []
-    plain = Network.forward
-    monkeypatch.setattr(
-        Network,
-        "forward",
-        lambda self, x, state=None: used.append(torch.get_num_threads()) or plain(self, x, state),
-    )
-    found = {}
-    for count in (1, 2, 4):
-        torch.set_num_threads(count)
-        found[count] = logits(detector, features)
-        assert torch.get_num_threads() == count
-    np.testing.assert_array_equal(found[1], found[2])
-    np.testing.assert_array_equal(found[1], found[4])
-    assert set(used) == {1}
-
-
 def test_the_loss_is_that_of_the_scored_rows_alone():
     logits, labels = torch.randn(2, 5, 3), torch.randint(0, 2, (2, 5, 3)).float()
     scored = torch.zeros(2, 5, dtype=torch.bool)
@@ -429,78 +374,6 @@ def test_one_scaler_for_all_is_fitted_on_the_series_it_is_told(features, tmp_pat
     np.testing.assert_allclose(mean, everything.mean(axis=0), atol=1e-5)
 
 
-# What each option is changed to, and what must be set beside it for it to be read.
-CHANGED = {
-    "window.length": (15, {}), "window.batch": (3, {}), "window.stride": (3, {}),
-    "window.streams": (2, {}), "window.burn_in": (0, {}), "window.join": (True, {
-        "window.stride": 1, "window.streams": 1, "window.burn_in": 0}),
-    "model.cell": (Cell.peephole, {}), "model.hidden": (7, {}), "model.layers": (2, {}),
-    "model.projection": (2, {}), "model.kernel": (2, {}), "model.dropout": (0.3, {}),
-    "model.input_dropout": (0.0, {}), "model.networks": (2, {}), "model.forget_bias": (1.0, {}),
-    "model.init_range": (0.05, {}),
-    "train.own_projection": (True, {"model.projection": 2}), "train.whiten": (False, {}),
-    "train.prior_bias": (False, {}), "train.epochs": (3, {}),
-    "train.validate_every": (5, {"train.select": Select.loss, "train.learning_rate": 0.5}),
-    "train.select": (Select.loss, {"train.validate_every": 5, "train.learning_rate": 0.5}),
-    "train.optimiser": (Optimiser.rmsprop, {}),
-    "train.smoothing": (0.9, {"train.optimiser": Optimiser.rmsprop}),
-    "train.learning_rate": (0.01, {}), "train.projection_rate": (0.5, {"model.projection": 2}),
-    "train.schedule": (Schedule.constant, {}),
-    "train.decay": (0.5, {"train.schedule": Schedule.decay, "train.decay_after": 0.0}),
-    "train.decay_after": (0.0, {"train.schedule": Schedule.decay}),
-    "train.decays_per_epoch": (1, {"train.schedule": Schedule.decay, "train.decay_after": 0.0}),
-    "train.weight_decay": (0.1, {}), "train.clip": (0.1, {}), "train.clip_value": (0.001, {}),
-}  # fmt: skip
-# `pipeline.stages` reads these: which series are fitted together, what scales them, what is fitted
-# again. Checkpoints must change nothing.
-NOT_HERE = {"train.scope", "train.scaler", "train.refit", "train.checkpoint_seconds"}
-GROUPS = {"window": Window, "model": Model, "train": Train}
-
-
-def test_every_option_has_a_change_to_be_tried():
-    names = {f"{group}.{f.name}" for group, each in GROUPS.items() for f in fields(each)}
-    assert names == CHANGED.keys() | NOT_HERE
-
-
-def with_options(changes):
-    groups = {"window": WINDOW, "model": MODEL, "train": replace(TRAIN, epochs=2)}
-    for key, value in changes.items():
-        group, _, name = key.partition(".")
-        groups[group] = replace(groups[group], **{name: value})
-    return LstmOptions(**groups)
-
-
-@pytest.mark.parametrize("key", CHANGED)
-def test_each_option_changes_what_is_learned(features, tmp_path, key):
-    value, beside = CHANGED[key]
-    found = []
-    for number, changes in enumerate((beside, {**beside, key: value})):
-        (tmp_path / str(number)).mkdir()
-        data = on(features, tmp_path / str(number))
-        found.append(logits(LstmDetector.fit(data, with_options(changes))[0], features))
-    assert not np.array_equal(*found)
-
-
-def test_checkpoints_change_nothing(features, tmp_path):
-    found = []
-    for seconds in (0.0, 60.0):
-        (tmp_path / str(seconds)).mkdir()
-        options = with_options({"train.checkpoint_seconds": seconds})
-        found.append(LstmDetector.fit(on(features, tmp_path / str(seconds)), options)[0])
-    assert_same_weights(*found)
-
-
-def test_the_seed_and_the_name_decide_the_weights(features, tmp_path):
-    found = {}
-    for name, seed in (("a", 0), ("again", 0), ("b", 1), ("c", 0)):
-        (tmp_path / name).mkdir()
-        data = on(features, tmp_path / name, seed=seed, name="other" if name == "c" else "this")
-        found[name] = logits(LstmDetector.fit(data, how(epochs=1))[0], features)
-    assert np.array_equal(found["a"], found["again"])
-    assert not np.array_equal(found["a"], found["b"])
-    assert not np.array_equal(found["a"], found["c"])
-
-
 def test_networks_of_a_committee_learn_as_if_each_were_alone():
     options = {"hidden": 4, "layers": 1, "projection": 2, "dropout": 0.0, "input_dropout": 0.0}
     torch.manual_seed(3)
@@ -518,14 +391,3 @@ def test_networks_of_a_committee_learn_as_if_each_were_alone():
             torch.testing.assert_close(parameter.grad, gradient)
     together.eval()
     torch.testing.assert_close(together(x)[0], votes.mean(dim=0))
-
-
-def test_dropout_drops_its_share_keeps_the_mean_and_does_nothing_in_prediction():
-    torch.manual_seed(0)
-    layer, x = Dropout(0.3), torch.ones(200, 500, requires_grad=True)
-    y = layer(x)
-    assert (y == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert y.mean().item() == pytest.approx(1.0, abs=0.01)
-    y.sum().backward()
-    torch.testing.assert_close(x.grad, y.detach())  # the same mask on the way back
-    assert layer.eval()(x) is x

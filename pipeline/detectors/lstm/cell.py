@@ -248,8 +248,40 @@ def retreat(
     """
     steps, _, width = z.shape
     hidden = weight_hh.shape[-1]
+    dz, through, keep = _factors(cell, z, cs, tanh_cs, peep)
+    to_state = dz[..., : width - hidden].unflatten(-1, (-1, hidden))
+    dc_wide = dc.unsqueeze(1)
+    keep_t = None if keep is None else keep.unbind(0)
+    d_hs_t = None if d_hs is None else d_hs.unbind(0)
+    to_output = dz[..., width - hidden :]
+    rows = (dz.unbind(0), to_state.unbind(0), to_output.unbind(0), through.unbind(0))
+    loop = list(zip(*rows, strict=True))
+    if d_hs_t is not None:
+        dh += d_hs_t[-1]
+    for t in range(steps - 1, -1, -1):
+        dz_t, to_state_t, to_output_t, through_t = loop[t]
+        dc.addcmul_(dh, through_t)
+        to_state_t.mul_(dc_wide)
+        to_output_t.mul_(dh)
+        if keep_t is not None:
+            dc.mul_(keep_t[t])
+        if t and d_hs_t is not None:
+            torch.addmm(d_hs_t[t - 1], dz_t, weight_hh, out=dh)
+        else:
+            torch.mm(dz_t, weight_hh, out=dh)
+    return dz
+
+
+def _factors(
+    cell: str, z: Tensor, cs: Tensor, tanh_cs: Tensor, peep: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Compute what `retreat` multiplies by: ``factor`` and ``factor_o``, ``through``, ``keep``.
+
+    The factors are stacked as the gates are, (L, B, G*H); the loop turns them into ``dz`` in place.
+    ``keep`` is None where it is 1: in the cell without a forget gate.
+    """
     gate = gates_of(cell, z)
-    dz = torch.empty_like(z)  # holds the factors until the loop multiplies them in place
+    dz = torch.empty_like(z)
     factor = gates_of(cell, dz)
     g, o, c_before = gate["g"], gate["o"], cs[:-1]
 
@@ -269,27 +301,7 @@ def retreat(
         p_i, p_f, p_o = peep.chunk(3)
         through.addcmul_(factor["o"], p_o)
         keep = torch.addcmul(keep, factor["i"], p_i).addcmul_(factor["f"], p_f)
-
-    to_state = dz[..., : width - hidden].unflatten(-1, (-1, hidden))
-    dc_wide = dc.unsqueeze(1)
-    keep_t = None if keep is None else keep.unbind(0)
-    d_hs_t = None if d_hs is None else d_hs.unbind(0)
-    rows = (dz.unbind(0), to_state.unbind(0), factor["o"].unbind(0), through.unbind(0))
-    loop = list(zip(*rows, strict=True))
-    if d_hs_t is not None:
-        dh += d_hs_t[-1]
-    for t in range(steps - 1, -1, -1):
-        dz_t, to_state_t, to_output_t, through_t = loop[t]
-        dc.addcmul_(dh, through_t)
-        to_state_t.mul_(dc_wide)
-        to_output_t.mul_(dh)
-        if keep_t is not None:
-            dc.mul_(keep_t[t])
-        if t and d_hs_t is not None:
-            torch.addmm(d_hs_t[t - 1], dz_t, weight_hh, out=dh)
-        else:
-            torch.mm(dz_t, weight_hh, out=dh)
-    return dz
+    return dz, through, keep
 
 
 def _sigmoid_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:

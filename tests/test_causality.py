@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.options import Cell
-from pipeline.detectors.lstm.network import Detector, Network, hold, make_network, predict
+from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.network import Network, make_network, predict
 from pipeline.features.filter_bank import FilterBank, Moments
+from pipeline.results.rows import hold
 from pipeline.serving.stream import Stream
 
 CHANNELS, EVENTS, ROWS = 3, 2, 1500
@@ -31,7 +33,9 @@ def signal(seed: int = 0) -> np.ndarray:
     return (walk + rng.normal(0, 30, (ROWS, CHANNELS)) + 400).astype(np.int16)
 
 
-def detector(bank: FilterBank, stride: int, cell: str = "standard", layers: int = 2) -> Detector:
+def detector(
+    bank: FilterBank, stride: int, cell: str = "standard", layers: int = 2
+) -> LstmDetector:
     torch.manual_seed(1)
     options = {
         "n_features": bank.n_features(CHANNELS), "n_events": EVENTS, "hidden": 5,
@@ -41,10 +45,10 @@ def detector(bank: FilterBank, stride: int, cell: str = "standard", layers: int 
     mean, matrix = (torch.from_numpy(part) for part in moments.scaler(whiten=True))
     network = Network(**options)
     network.eval()
-    return Detector(network, options, {1: (mean, matrix)}, stride)
+    return LstmDetector(network, options, {1: (mean, matrix)}, stride)
 
 
-def probabilities(bank: FilterBank, model: Detector, recording: np.ndarray) -> np.ndarray:
+def probabilities(bank: FilterBank, model: LstmDetector, recording: np.ndarray) -> np.ndarray:
     """Take the pipeline's own way from raw samples to a prediction on every row."""
     features, _ = bank.transform(recording)
     return hold(model.predict(features, 1), bank.every, len(recording))

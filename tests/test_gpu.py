@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detectors.lstm.cell import BLOCK, LSTM
-from pipeline.detectors.lstm.network import Detector, predict
-from pipeline.detectors.lstm.training import choose_device, train_job
+from pipeline.detectors.device import choose_device
+from pipeline.detectors.lstm.autograd import BLOCK
+from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.layer import LSTM
+from pipeline.detectors.lstm.network import predict
 from tests.conftest import tapped_series
 from tests.test_lstm import CELLS, assert_same, run
 from tests.test_tap_networks import fit, method
-from tests.test_training import MODEL, OWN, cut_off_and_resume, features, make, silent
+from tests.test_training import MODEL, OWN, cut_off_and_resume, features, how, logits, on
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 __all__ = ["features"]  # a fixture
@@ -61,20 +63,20 @@ def test_autocast_stays_close_to_full_precision(cell):
 
 @pytest.mark.parametrize("model", [MODEL, OWN], ids=["plain", "committee"])
 def test_a_training_without_dropout_ends_where_the_cpu_s_does(features, tmp_path, model):
-    model = {**model, "dropout": 0.0, "input_dropout": 0.0}
-    job, options = make(features, model=model)
+    still = how(model=replace(model, dropout=0.0, input_dropout=0.0))
+    found = []
     for device in ("cpu", GPU):
         (tmp_path / device).mkdir()
-        train_job(tmp_path / device, silent, job, options, device, 1)
-    logits = [np.load(tmp_path / d / "subj1_series3_logits.npy") for d in (GPU, "cpu")]
-    np.testing.assert_allclose(*logits, atol=0.05)  # Adam divides small differences by small ones
+        detector, _ = LstmDetector.fit(on(features, tmp_path / device, device=device), still)
+        found.append(logits(detector, features))
+    np.testing.assert_allclose(*found, atol=0.05)  # Adam divides small differences by small ones
 
 
 @pytest.mark.parametrize("recipe", ["streams", "joined", "own"])
 def test_cut_off_and_resumed_draws_the_same_dropout(features, tmp_path, monkeypatch, recipe):
-    folders = cut_off_and_resume(features, tmp_path, monkeypatch, 40, recipe, GPU)
-    logits = [np.load(folder / "subj1_series3_logits.npy") for folder in folders]
-    np.testing.assert_allclose(*logits, atol=1e-2)  # a GPU adds in an order of its own
+    detectors = cut_off_and_resume(features, tmp_path, monkeypatch, 40, recipe, GPU)
+    found = [logits(detector, features) for detector in detectors]
+    np.testing.assert_allclose(*found, atol=1e-2)  # a GPU adds in an order of its own
 
 
 @pytest.mark.parametrize("name", ["gru_taps", "hochberg_cnn"])
@@ -89,11 +91,12 @@ def test_a_network_over_taps_predicts_the_same_on_both(name):
 
 
 def test_a_series_in_pieces_carries_its_state_on_the_gpu(features, tmp_path):
-    job, options = make(features)
-    train_job(tmp_path, silent, job, options, GPU, 1)
-    kept = Detector.load(tmp_path / "subj1_validate_model.pt")
+    detector, _ = LstmDetector.fit(on(features, tmp_path, device=GPU), how())
+    found = logits(detector, features)
+    detector.save(tmp_path / "model.pt")
+    kept = LstmDetector.load(tmp_path / "model.pt")
     x = kept.standardise(np.load(features / "subj1_series3_features.npy"), 1)
     on_cpu = predict(kept.network, x, kept.stride)
     on_gpu = predict(kept.network.to(GPU), x, kept.stride)
     np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4)
-    np.testing.assert_allclose(on_gpu, np.load(tmp_path / "subj1_series3_logits.npy"), atol=1e-4)
+    np.testing.assert_allclose(on_gpu, found, atol=1e-4)

@@ -9,6 +9,7 @@ from scipy import signal as sp
 from pipeline.config.compose import compose
 from pipeline.config.options import plain
 from pipeline.detectors.lstm.network import make_network
+from pipeline.detectors.lstm.training import network_arguments
 from pipeline.features.filter_bank import FilterBank
 
 
@@ -16,13 +17,14 @@ from pipeline.features.filter_bank import FilterBank
     ("experiment", "parameters"), [("paszke2015", 982_806), ("paszke2015_default", 215_814)]
 )
 def test_the_networks_have_the_published_number_of_parameters(experiment, parameters):
-    model = plain(compose([f"experiment={experiment}"]).model)
-    network = make_network(32, 6, **model)
+    model = compose([f"experiment={experiment}"]).model
+    network = make_network(**network_arguments(model, 32, 6))
     assert sum(weight.numel() for weight in network.parameters()) == parameters
 
 
 def test_every_parameter_starts_within_its_range_and_the_forget_gate_open():
-    network = make_network(32, 6, **plain(compose(["experiment=paszke2015"]).model))
+    model = compose(["experiment=paszke2015"]).model
+    network = make_network(**network_arguments(model, 32, 6))
     for name, parameter in network.named_parameters():
         values = parameter.detach()
         if "bias_ih" in name:

@@ -1,56 +1,66 @@
-"""The loop: it learns, it stops early, and a killed training ends as if it had not been killed."""
+"""The LSTM's training: it learns, and one that was killed ends as if it had not been killed."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from pipeline.detectors.lstm import network as detector
-from pipeline.detectors.lstm import training
-from pipeline.detectors.lstm.network import Detector, Dropout
-from pipeline.detectors.lstm.training import (
-    Job,
-    Options,
-    choose_device,
-    learning_rate,
-    masked_bce,
-    train_job,
+from pipeline.config.lstm import (
+    Cell,
+    LstmOptions,
+    Model,
+    Optimiser,
+    Scaler,
+    Schedule,
+    Scope,
+    Select,
+    Train,
+    Window,
 )
+from pipeline.config.paths import PROJECT
+from pipeline.detectors.base import FitData
+from pipeline.detectors.device import choose_device, threads
+from pipeline.detectors.dropout import Dropout
+from pipeline.detectors.lstm import network as network_module
+from pipeline.detectors.lstm import training
+from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.loss import masked_bce
+from pipeline.detectors.lstm.network import Network, make_network
+from pipeline.detectors.lstm.optimiser import learning_rate
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.features.filter_bank import FeatureSeries, Moments
 from pipeline.results.scoring import score
 
 EVENTS = ("a", "b")
-WINDOW = {"length": 20, "batch": 4, "stride": 2, "streams": 3, "burn_in": 5, "join": False}
-MODEL = {
-    "cell": "fused", "hidden": 8, "layers": 1, "projection": 0, "kernel": 0, "dropout": 0.2,
-    "input_dropout": 0.1, "networks": 1, "forget_bias": None, "init_range": None,
-}  # fmt: skip
-TRAIN = {
-    "scope": "subject", "scaler": "subject", "own_projection": False, "whiten": True,
-    "prior_bias": True, "epochs": 6, "validate_every": 0, "projection_rate": 1.0,
-    "select": "auc", "patience": 6, "refit": True, "optimiser": "adamw", "smoothing": 0.95,
-    "learning_rate": 0.02, "schedule": "onecycle", "decay": 0.97, "decay_after": 2.0,
-    "decays_per_epoch": 2, "weight_decay": 0.0, "clip": 1.0, "clip_value": 0.0,
-    "checkpoint_seconds": 0.0,
-}  # fmt: skip
+WINDOW = Window(length=20, batch=4, stride=2, streams=3, burn_in=5, join=False)
+MODEL = Model(
+    cell=Cell.fused, hidden=8, layers=1, projection=0, kernel=0, dropout=0.2, input_dropout=0.1,
+    networks=1, forget_bias=None, init_range=None,
+)  # fmt: skip
+TRAIN = Train(
+    scope=Scope.subject, scaler=Scaler.subject, own_projection=False, whiten=True,
+    prior_bias=True, epochs=6, validate_every=0, select=Select.auc, refit=True,
+    optimiser=Optimiser.adamw, smoothing=0.95, learning_rate=0.02, projection_rate=1.0,
+    schedule=Schedule.onecycle, decay=0.97, decay_after=2.0, decays_per_epoch=2, weight_decay=0.0,
+    clip=1.0, clip_value=0.0, checkpoint_seconds=0.0,
+)  # fmt: skip
 # As the 2015 recipe trains: RMSprop with decay, state never reset, stock taken between the ends of
 # epochs, selection by loss, clamped gradients.
-JOINED = {"length": 25, "batch": 3, "stride": 1, "streams": 1, "burn_in": 0, "join": True}
+JOINED = Window(length=25, batch=3, stride=1, streams=1, burn_in=0, join=True)
 OTHER = {
-    "optimiser": "rmsprop", "schedule": "decay", "select": "loss", "validate_every": 7,
-    "clip": 0.0, "clip_value": 0.01, "learning_rate": 0.01, "patience": 100,
+    "optimiser": Optimiser.rmsprop, "schedule": Schedule.decay, "select": Select.loss,
+    "validate_every": 7, "clip": 0.0, "clip_value": 0.01, "learning_rate": 0.01,
 }  # fmt: skip
+OWN = replace(MODEL, projection=3, kernel=2, networks=2)
+FITTED, HELD_OUT = ((1, 1), (1, 2)), ((1, 3),)
 
 
 @pytest.fixture(scope="module")
@@ -76,43 +86,74 @@ def features(tmp_path_factory):
     return folder
 
 
-def make(features, window=WINDOW, model=MODEL, **train):
-    job = Job("subj1_validate", ((1, 1), (1, 2)), ((1, 3),), (), features, EVENTS)
-    return job, Options(window, model, {**TRAIN, **train}, 0)
-
-
 def silent(progress, news):
     """Hear nothing."""
 
 
-def weights(folder):
-    return Detector.load(folder / "subj1_validate_model.pt").network.state_dict()
+def load(features, keys):
+    return [FeatureSeries.load(features, *key) for key in keys]
+
+
+def on(features, scratch, fitted=FITTED, held_out=HELD_OUT, **more):
+    """On what is trained."""
+    chosen = {
+        "name": "subj1_validate", "shared": [], "events": EVENTS, "seed": 0, "device": "cpu",
+        "epochs": None, "scratch": scratch, "report": silent,
+    }  # fmt: skip
+    return FitData(
+        fitted=load(features, fitted), held_out=load(features, held_out), **chosen | more
+    )
+
+
+def how(window=WINDOW, model=MODEL, **train):
+    """How it is trained."""
+    return LstmOptions(window, model, replace(TRAIN, **train))
+
+
+def column(history, name):
+    return np.array([line[name] for line in history])
+
+
+def best(history):
+    (line,) = [line for line in history if line["best"]]
+    return line
+
+
+def logits(detector, features, key=(1, 3)):
+    (series,) = load(features, [key])
+    return detector.predict(series.features, series.subject)
+
+
+def assert_same_weights(ours, theirs):
+    ours, theirs = ours.network.state_dict(), theirs.network.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
 
 
 def test_it_learns_what_the_past_tells(features, tmp_path):
-    job, options = make(features, epochs=12)
-    train_job(tmp_path, silent, job, options, "cpu", 1)
-    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
-    assert history["valid_auc_mean"].max() > 0.95
-    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
-    assert history.loc[history["best"], "epoch"].iloc[0] == history["valid_auc_mean"].idxmax() + 1
-    logits = np.load(tmp_path / "subj1_series3_logits.npy")
-    assert logits.shape == (750, 2)
-    assert logits.dtype == np.float32
-    # The model that was kept is the one that predicted.
-    kept = Detector.load(tmp_path / "subj1_validate_model.pt")
-    x = np.load(features / "subj1_series3_features.npy")
-    np.testing.assert_array_equal(kept.predict(x, 1), logits)
+    detector, history = LstmDetector.fit(on(features, tmp_path), how(epochs=12))
+    assert column(history, "valid_auc_mean").max() > 0.95
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert best(history)["epoch"] == column(history, "valid_auc_mean").argmax() + 1
+    found = logits(detector, features)
+    assert found.shape == (750, 2)
+    assert found.dtype == np.float32
+    # What is saved predicts the same.
+    detector.save(tmp_path / "model.pt")
+    kept = LstmDetector.load(tmp_path / "model.pt")
+    np.testing.assert_array_equal(logits(kept, features), found)
+    # And what the history says of the weights that were kept is what they score.
+    truth = np.load(features / "subj1_series3_labels.npy")
+    assert score(truth, found, EVENTS).mean == best(history)["valid_auc_mean"]
 
 
 def test_the_output_starts_at_the_base_rates_and_the_last_weights_can_be_kept(features, tmp_path):
-    job, options = make(features, epochs=3, learning_rate=1e-9, select="last", schedule="constant")
-    train_job(tmp_path, silent, job, options, "cpu", 1)
+    still = how(epochs=3, learning_rate=1e-9, select=Select.last, schedule=Schedule.constant)
+    detector, history = LstmDetector.fit(on(features, tmp_path), still)
     labels = np.concatenate([np.load(features / f"subj1_series{s}_labels.npy") for s in (1, 2)])
-    bias = weights(tmp_path)["output.bias"].numpy()
+    bias = detector.network.state_dict()["output.bias"].numpy()
     np.testing.assert_allclose(1 / (1 + np.exp(-bias)), labels.mean(axis=0), rtol=0.02)
-    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
-    assert history["best"].tolist() == [False, False, True]
+    assert column(history, "best").tolist() == [False, False, True]
 
 
 def test_every_row_is_learned_from_once_an_epoch(features, tmp_path, monkeypatch):
@@ -121,30 +162,19 @@ def test_every_row_is_learned_from_once_an_epoch(features, tmp_path, monkeypatch
     monkeypatch.setattr(
         training, "masked_bce", lambda a, b, s: counted.append(int(s.sum())) or plain(a, b, s)
     )
-    job, options = make(features, epochs=2)
-    train_job(tmp_path, silent, job, options, "cpu", 1)
+    LstmDetector.fit(on(features, tmp_path), how(epochs=2))
     assert sum(counted) == 2 * (650 + 700)
 
 
-def test_it_stops_early_and_the_final_fit_trains_as_long_as_was_best(features, tmp_path):
-    job, options = make(features, epochs=40, patience=2, learning_rate=0.05, schedule="constant")
-    train_job(tmp_path, silent, job, options, "cpu", 1)
-    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
-    best = int(history.loc[history["best"], "epoch"].iloc[0])
-    assert len(history) == best + 2 < 40
-    final = Job(
-        "subj1_final", job.fit, (), job.held_out, features, EVENTS,
-        tmp_path / "subj1_validate_history.csv",
-    )  # fmt: skip
-    train_job(tmp_path, silent, final, options, "cpu", 1)
-    assert len(pd.read_csv(tmp_path / "subj1_final_history.csv")) == best
-
-
-def test_a_job_may_not_predict_what_it_learns_from(features):
-    with pytest.raises(ValueError, match="learns from"):
-        Job("x", ((1, 1), (1, 2)), ((1, 2),), (), features, EVENTS)
-    with pytest.raises(ValueError, match="learns from"):
-        Job("x", ((1, 1), (1, 2)), (), ((1, 1),), features, EVENTS)
+@pytest.mark.parametrize(("epochs", "lines"), [(3.0, [1, 2, 3]), (1.5, [1, 1.5])])
+def test_a_final_fit_trains_as_long_as_it_is_told_and_keeps_the_last_weights(
+    features, tmp_path, epochs, lines
+):
+    data = on(features, tmp_path, held_out=(), name="subj1_final", epochs=epochs)
+    _, history = LstmDetector.fit(data, how(JOINED, **OTHER | {"validate_every": 0}))
+    np.testing.assert_allclose(column(history, "epoch"), lines, atol=0.03)
+    assert column(history, "best").tolist() == [False] * (len(lines) - 1) + [True]
+    assert "valid_loss" not in history[0]
 
 
 class CutError(Exception):
@@ -165,24 +195,26 @@ def two_heads(features, tmp_path_factory):
     return folder
 
 
-OWN = {**MODEL, "projection": 3, "kernel": 2, "networks": 2}
-
-
 def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two_heads, tmp_path):
-    fit, held_out = ((1, 1), (1, 2), (2, 1), (2, 2)), ((1, 3), (2, 3))
-    job = Job("validate", fit, held_out, (), two_heads, EVENTS)
-    train = {**TRAIN, "scope": "global", "own_projection": True, "whiten": False, "epochs": 12}
-    train_job(tmp_path, silent, job, Options(WINDOW, OWN, train, 0), "cpu", 1)
+    fitted, held_out = ((1, 1), (1, 2), (2, 1), (2, 2)), ((1, 3), (2, 3))
+    data = on(two_heads, tmp_path, fitted, held_out, name="validate")
+    own = how(model=OWN, scope=Scope["global"], own_projection=True, whiten=False, epochs=12)
+    detector, history = LstmDetector.fit(data, own)
     # What is kept is a plain network, and predicts as it did while it learned.
-    kept = Detector.load(tmp_path / "validate_model.pt")
+    detector.save(tmp_path / "model.pt")
+    kept = LstmDetector.load(tmp_path / "model.pt")
     truth = np.load(two_heads / "subj1_series3_labels.npy")
+    together = []
     for subject, other in ((1, 2), (2, 1)):
         x = np.load(two_heads / f"subj{subject}_series3_features.npy")
-        logits = np.load(tmp_path / f"subj{subject}_series3_logits.npy")
-        np.testing.assert_array_equal(kept.predict(x, subject), logits)
-        own = score(truth, logits, EVENTS).mean
-        assert own > 0.95
-        assert own > score(truth, kept.predict(x, other), EVENTS).mean + 0.1
+        found = kept.predict(x, subject)
+        together.append(found)
+        np.testing.assert_array_equal(found, detector.predict(x, subject))
+        its_own = score(truth, found, EVENTS).mean
+        assert its_own > 0.95
+        assert its_own > score(truth, kept.predict(x, other), EVENTS).mean + 0.1
+    scored = score(np.concatenate([truth, truth]), np.concatenate(together), EVENTS).mean
+    assert scored == pytest.approx(best(history)["valid_auc_mean"], abs=1e-4)
 
 
 @pytest.mark.parametrize("recipe", ["streams", "joined", "own"])
@@ -191,23 +223,20 @@ def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
     features, tmp_path, monkeypatch, batch, recipe
 ):
     cut, whole = cut_off_and_resume(features, tmp_path, monkeypatch, batch, recipe, "cpu")
-    ours, theirs = weights(cut), weights(whole)
-    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
-    logits = [np.load(f / "subj1_series3_logits.npy") for f in (cut, whole)]
-    np.testing.assert_array_equal(*logits)
+    assert_same_weights(cut, whole)
+    np.testing.assert_array_equal(logits(cut, features), logits(whole, features))
 
 
 def cut_off_and_resume(features, tmp_path, monkeypatch, batch, recipe, device):
-    """Train twice, once cut off at a batch; gives that one's folder and the other's."""
-    job, options = {
-        "streams": lambda: make(features),
-        "joined": lambda: make(features, JOINED, **OTHER),
-        "own": lambda: make(features, model=OWN, own_projection=True, projection_rate=0.3),
+    """Train twice, once cut off at a batch; gives that one's detector and the other's."""
+    options = {
+        "streams": lambda: how(),
+        "joined": lambda: how(JOINED, **OTHER),
+        "own": lambda: how(model=OWN, own_projection=True, projection_rate=0.3),
     }[recipe]()
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole.mkdir()
-    cut.mkdir()
-    train_job(whole, silent, job, options, device, 1)
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole, _ = LstmDetector.fit(on(features, tmp_path / "whole", device=device), options)
 
     done = []
     plain = training.masked_bce
@@ -220,47 +249,46 @@ def cut_off_and_resume(features, tmp_path, monkeypatch, batch, recipe, device):
 
     monkeypatch.setattr(training, "masked_bce", stop)
     with pytest.raises(CutError):
-        train_job(cut, silent, job, options, device, 1)
+        LstmDetector.fit(on(features, tmp_path / "cut", device=device), options)
     monkeypatch.setattr(training, "masked_bce", plain)
     torch.manual_seed(99)  # whatever the new process drew before
-    train_job(cut, silent, job, options, device, 1)
+    cut, _ = LstmDetector.fit(on(features, tmp_path / "cut", device=device), options)
     return cut, whole
 
 
 KILLED = """
-import sys, pathlib
-sys.path.insert(0, {here!r})
+import pathlib
 from tests.test_training import *
-job, options = make(pathlib.Path({features!r}), epochs=30)
-train_job(pathlib.Path({folder!r}), silent, job, options, "cpu", 1)
+LstmDetector.fit(on(pathlib.Path({features!r}), pathlib.Path({folder!r})), how(epochs=3000))
 """
 
 
 def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole.mkdir()
-    cut.mkdir()
-    job, options = make(features, epochs=30)
-    train_job(whole, silent, job, options, "cpu", 1)
-    script = KILLED.format(here=here, features=str(features), folder=str(cut))
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=here)
-    deadline = time.monotonic() + 60
-    while not (cut / "subj1_validate_checkpoint.pt").exists() and time.monotonic() < deadline:
+    script = KILLED.format(features=str(features), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)
+    file = tmp_path / "subj1_validate_checkpoint.pt"
+    while not file.exists():
+        assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     time.sleep(0.3)  # with checkpoint_seconds=0 it is nearly always writing one
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (cut / "subj1_validate_model.pt").exists()
-    train_job(cut, silent, job, options, "cpu", 1)
-    ours, theirs = weights(cut), weights(whole)
-    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    step = torch.load(file, weights_only=True)["progress"]["step"]
+    assert step > 0
+    lines = len(torch.load(file, weights_only=True)["history"])
+    epochs = float(lines + 2)  # the resumed training ends soon after
+    resumed, history = LstmDetector.fit(on(features, tmp_path, epochs=epochs), how(epochs=3000))
+    (tmp_path / "whole").mkdir()
+    whole, _ = LstmDetector.fit(
+        on(features, tmp_path / "whole", epochs=epochs), how(epochs=3000, checkpoint_seconds=60)
+    )
+    assert len(history) == lines + 2
+    assert_same_weights(resumed, whole)
 
 
 def test_a_diverged_training_says_so(features, tmp_path):
-    job, options = make(features, learning_rate=float("inf"))
     with pytest.raises(PipelineError, match=r"the loss is nan.*lower train.learning_rate"):
-        train_job(tmp_path, silent, job, options, "cpu", 1)
+        LstmDetector.fit(on(features, tmp_path), how(learning_rate=float("inf")))
 
 
 def test_unknown_devices_are_refused():
@@ -269,6 +297,51 @@ def test_unknown_devices_are_refused():
     for name in ("gpu", "cuda:99"):
         with pytest.raises(ConfigError, match=f"device={name}"):
             choose_device(name)
+
+
+@pytest.fixture
+def any_threads():
+    """Give PyTorch its number of threads back after the test."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_number_of_threads_is_set_and_given_back(any_threads):
+    def fail():
+        with threads(3):
+            assert torch.get_num_threads() == 3
+            raise CutError
+
+    torch.set_num_threads(2)
+    with pytest.raises(CutError):
+        fail()
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("model", [MODEL, OWN], ids=["plain", "own"])
+def test_predictions_are_the_same_bytes_with_any_number_of_threads(
+    features, tmp_path, monkeypatch, any_threads, model
+):
+    own = model is OWN
+    detector, _ = LstmDetector.fit(
+        on(features, tmp_path), how(model=model, own_projection=own, epochs=1)
+    )
+    used = []
+    plain = Network.forward
+    monkeypatch.setattr(
+        Network,
+        "forward",
+        lambda self, x, state=None: used.append(torch.get_num_threads()) or plain(self, x, state),
+    )
+    found = {}
+    for count in (1, 2, 4):
+        torch.set_num_threads(count)
+        found[count] = logits(detector, features)
+        assert torch.get_num_threads() == count
+    np.testing.assert_array_equal(found[1], found[2])
+    np.testing.assert_array_equal(found[1], found[4])
+    assert set(used) == {1}
 
 
 def test_the_loss_is_that_of_the_scored_rows_alone():
@@ -281,40 +354,39 @@ def test_the_loss_is_that_of_the_scored_rows_alone():
 
 
 def test_the_schedule_rises_and_falls():
-    train = {"schedule": "onecycle", "learning_rate": 1.0, "epochs": 4}
+    train = replace(TRAIN, schedule=Schedule.onecycle, learning_rate=1.0, epochs=4)
     rates = [learning_rate(train, p / 25) for p in range(101)]
     assert np.argmax(rates) == 30
     assert rates[0] == pytest.approx(0.04)
     assert rates[-1] < 1e-3
-    assert learning_rate({"schedule": "constant", "learning_rate": 0.5}, 0.9) == 0.5
+    constant = replace(TRAIN, schedule=Schedule.constant, learning_rate=0.5)
+    assert learning_rate(constant, 0.9) == 0.5
 
 
 def test_the_learning_rate_decays_twice_an_epoch_from_its_epoch_on():
-    train = {
-        "schedule": "decay", "learning_rate": 2e-3, "decay": 0.97, "decay_after": 10.0,
-        "decays_per_epoch": 2,
-    }  # fmt: skip
+    train = replace(
+        TRAIN, schedule=Schedule.decay, learning_rate=2e-3, decay=0.97, decay_after=10.0,
+        decays_per_epoch=2,
+    )  # fmt: skip
     after = {9.99: 0, 10.0: 1, 10.49: 1, 10.5: 2, 11.0: 3, 19.99: 20}
     for epochs, decays in after.items():
         assert learning_rate(train, epochs) == pytest.approx(2e-3 * 0.97**decays)
 
 
 def test_the_lowest_validation_loss_is_kept_and_stock_is_taken_between_epochs(features, tmp_path):
-    job, options = make(features, JOINED, **OTHER)
-    train_job(tmp_path, silent, job, options, "cpu", 1)
-    history = pd.read_csv(tmp_path / "subj1_validate_history.csv")
+    _, history = LstmDetector.fit(on(features, tmp_path), how(JOINED, **OTHER))
     batches = (650 + 700) // 75
-    assert history["step"].tolist() == [*range(7, 6 * batches, 7), 6 * batches]
-    np.testing.assert_allclose(history["epoch"], history["step"] / batches)
-    assert history["best"].to_numpy().argmax() == history["valid_loss"].to_numpy().argmin()
+    steps = column(history, "step")
+    assert steps.tolist() == [*range(7, 6 * batches, 7), 6 * batches]
+    np.testing.assert_allclose(column(history, "epoch"), steps / batches)
+    assert column(history, "best").argmax() == column(history, "valid_loss").argmin()
 
 
 def test_joined_streams_carry_their_state_over_the_end_of_the_epoch(
     features, tmp_path, monkeypatch
 ):
-    job, options = make(features, JOINED, **OTHER, epochs=3)
     given, left = [], []
-    plain = detector.Network.forward
+    plain = network_module.Network.forward
 
     def forward(self, x, state=None):
         result = plain(self, x, state)
@@ -323,8 +395,8 @@ def test_joined_streams_carry_their_state_over_the_end_of_the_epoch(
             left.append(result[1])
         return result
 
-    monkeypatch.setattr(detector.Network, "forward", forward)
-    train_job(tmp_path, silent, job, options, "cpu", 1)
+    monkeypatch.setattr(network_module.Network, "forward", forward)
+    LstmDetector.fit(on(features, tmp_path), how(JOINED, **OTHER, epochs=3))
     assert len(given) == 3 * 18
     assert not given[0][0].any()
     assert not given[0][1].any()
@@ -335,7 +407,6 @@ def test_joined_streams_carry_their_state_over_the_end_of_the_epoch(
 
 
 def test_gradients_are_clamped_element_by_element(features, tmp_path, monkeypatch):
-    job, options = make(features, JOINED, **{**OTHER, "clip_value": 1e-5}, epochs=1)
     largest = []
     step = torch.optim.RMSprop.step
 
@@ -345,33 +416,95 @@ def test_gradients_are_clamped_element_by_element(features, tmp_path, monkeypatc
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.RMSprop, "step", looked_at)
-    train_job(tmp_path, silent, job, options, "cpu", 1)
+    clamped = how(JOINED, **{**OTHER, "clip_value": 1e-5, "epochs": 1})
+    LstmDetector.fit(on(features, tmp_path), clamped)
     assert max(largest) == pytest.approx(1e-5)
 
 
 def test_one_scaler_for_all_is_fitted_on_the_series_it_is_told(features, tmp_path):
-    job, options = make(features, epochs=1)
-    shared = replace(job, scale=((1, 1), (1, 2), (1, 3)))
-    train_job(tmp_path, silent, shared, options, "cpu", 1)
-    mean, _ = Detector.load(tmp_path / "subj1_validate_model.pt").scalers[1]
+    shared = [series.moments for series in load(features, (*FITTED, *HELD_OUT))]
+    detector, _ = LstmDetector.fit(on(features, tmp_path, shared=shared), how(epochs=1))
+    mean, _ = detector.scalers[1]
     everything = np.concatenate([np.load(f) for f in sorted(features.glob("*_features.npy"))])
     np.testing.assert_allclose(mean, everything.mean(axis=0), atol=1e-5)
 
 
-def test_without_a_refit_the_validating_model_predicts_the_test_series(features, tmp_path):
-    job, options = make(features, epochs=2)
-    both = replace(job, fit=((1, 1),), test=((1, 2),))
-    train_job(tmp_path, silent, both, options, "cpu", 1)
-    assert len(np.load(tmp_path / "subj1_series2_logits.npy")) == 700
-    assert set(both.outputs()) == {p.name for p in tmp_path.glob("*")} - {
-        "subj1_validate_checkpoint.pt"
-    }
+# What each option is changed to, and what must be set beside it for it to be read.
+CHANGED = {
+    "window.length": (15, {}), "window.batch": (3, {}), "window.stride": (3, {}),
+    "window.streams": (2, {}), "window.burn_in": (0, {}), "window.join": (True, {
+        "window.stride": 1, "window.streams": 1, "window.burn_in": 0}),
+    "model.cell": (Cell.peephole, {}), "model.hidden": (7, {}), "model.layers": (2, {}),
+    "model.projection": (2, {}), "model.kernel": (2, {}), "model.dropout": (0.3, {}),
+    "model.input_dropout": (0.0, {}), "model.networks": (2, {}), "model.forget_bias": (1.0, {}),
+    "model.init_range": (0.05, {}),
+    "train.own_projection": (True, {"model.projection": 2}), "train.whiten": (False, {}),
+    "train.prior_bias": (False, {}), "train.epochs": (3, {}),
+    "train.validate_every": (5, {"train.select": Select.loss, "train.learning_rate": 0.5}),
+    "train.select": (Select.loss, {"train.validate_every": 5, "train.learning_rate": 0.5}),
+    "train.optimiser": (Optimiser.rmsprop, {}),
+    "train.smoothing": (0.9, {"train.optimiser": Optimiser.rmsprop}),
+    "train.learning_rate": (0.01, {}), "train.projection_rate": (0.5, {"model.projection": 2}),
+    "train.schedule": (Schedule.constant, {}),
+    "train.decay": (0.5, {"train.schedule": Schedule.decay, "train.decay_after": 0.0}),
+    "train.decay_after": (0.0, {"train.schedule": Schedule.decay}),
+    "train.decays_per_epoch": (1, {"train.schedule": Schedule.decay, "train.decay_after": 0.0}),
+    "train.weight_decay": (0.1, {}), "train.clip": (0.1, {}), "train.clip_value": (0.001, {}),
+}  # fmt: skip
+# `pipeline.stages` reads these: which series are fitted together, what scales them, what is fitted
+# again. Checkpoints must change nothing.
+NOT_HERE = {"train.scope", "train.scaler", "train.refit", "train.checkpoint_seconds"}
+GROUPS = {"window": Window, "model": Model, "train": Train}
+
+
+def test_every_option_has_a_change_to_be_tried():
+    names = {f"{group}.{f.name}" for group, each in GROUPS.items() for f in fields(each)}
+    assert names == CHANGED.keys() | NOT_HERE
+
+
+def with_options(changes):
+    groups = {"window": WINDOW, "model": MODEL, "train": replace(TRAIN, epochs=2)}
+    for key, value in changes.items():
+        group, _, name = key.partition(".")
+        groups[group] = replace(groups[group], **{name: value})
+    return LstmOptions(**groups)
+
+
+@pytest.mark.parametrize("key", CHANGED)
+def test_each_option_changes_what_is_learned(features, tmp_path, key):
+    value, beside = CHANGED[key]
+    found = []
+    for number, changes in enumerate((beside, {**beside, key: value})):
+        (tmp_path / str(number)).mkdir()
+        data = on(features, tmp_path / str(number))
+        found.append(logits(LstmDetector.fit(data, with_options(changes))[0], features))
+    assert not np.array_equal(*found)
+
+
+def test_checkpoints_change_nothing(features, tmp_path):
+    found = []
+    for seconds in (0.0, 60.0):
+        (tmp_path / str(seconds)).mkdir()
+        options = with_options({"train.checkpoint_seconds": seconds})
+        found.append(LstmDetector.fit(on(features, tmp_path / str(seconds)), options)[0])
+    assert_same_weights(*found)
+
+
+def test_the_seed_and_the_name_decide_the_weights(features, tmp_path):
+    found = {}
+    for name, seed in (("a", 0), ("again", 0), ("b", 1), ("c", 0)):
+        (tmp_path / name).mkdir()
+        data = on(features, tmp_path / name, seed=seed, name="other" if name == "c" else "this")
+        found[name] = logits(LstmDetector.fit(data, how(epochs=1))[0], features)
+    assert np.array_equal(found["a"], found["again"])
+    assert not np.array_equal(found["a"], found["b"])
+    assert not np.array_equal(found["a"], found["c"])
 
 
 def test_networks_of_a_committee_learn_as_if_each_were_alone():
     options = {"hidden": 4, "layers": 1, "projection": 2, "dropout": 0.0, "input_dropout": 0.0}
     torch.manual_seed(3)
-    together = detector.make_network(5, 2, networks=3, **options)
+    together = make_network(5, 2, networks=3, **options)
     x, y = torch.randn(6, 20, 5), torch.randint(0, 2, (6, 20, 2)).float()
     scored = torch.rand(6, 20) > 0.3
     votes, _ = together(x)

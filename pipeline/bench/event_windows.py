@@ -34,11 +34,16 @@ from tqdm import tqdm
 from pipeline.bench.calibrate import Windows
 from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose
+from pipeline.config.lstm import LstmOptions
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import PROJECT
 from pipeline.data.simulator import EVENTS
-from pipeline.detectors.lstm.network import Detector, make_network
-from pipeline.detectors.lstm.training import Checkpoint, Fitting, Options
+from pipeline.detectors.base import FitData
+from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.network import make_network
+from pipeline.detectors.lstm.own_projection import Learner
+from pipeline.detectors.lstm.scaling import fit_scalers
+from pipeline.detectors.lstm.training import Training, network_arguments
 from pipeline.errors import PipelineError
 from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
 
@@ -121,21 +126,18 @@ def network_answers(
         return FeatureSeries(1, int(index), features, hot.astype(np.uint8), Moments.of(features))
 
     fitted = [series(int(index)) for index in np.flatnonzero(train)]
-    mean, matrix = Moments.pooled([one.moments for one in fitted]).scaler(config.train.whiten)
-    options = {
-        "n_features": fitted[0].features.shape[1], "n_events": len(events), **plain(config.model)
-    }  # fmt: skip
-    scalers = {1: (torch.from_numpy(mean), torch.from_numpy(matrix))}
-    network = make_network(**options)
-    detector = Detector(network, options, scalers, config.window.stride)
-    how = Options(plain(config.window), plain(config.model), plain(config.train), config.seed)
+    scalers = fit_scalers(fitted, [], config.train.whiten)
+    arguments = network_arguments(config.model, fitted[0].features.shape[1], len(events))
+    network = make_network(**arguments)
+    options = LstmOptions(config.window, config.model, config.train)
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = Checkpoint(Path(scratch) / "checkpoint.pt", torch.device("cpu"))
-        names = tuple(str(event) for event in events)
-        epochs = float(config.train.epochs)
-        Fitting(
-            detector, fitted, [], names, how, epochs, checkpoint, lambda progress, news: None
-        ).run()
+        data = FitData(
+            name="windows", fitted=fitted, held_out=[], shared=[], seed=config.seed, device="cpu",
+            events=tuple(str(event) for event in events), epochs=float(config.train.epochs),
+            scratch=Path(scratch), report=lambda progress, news: None,
+        )  # fmt: skip
+        Training(data, options, Learner(network, None), scalers, torch.device("cpu")).run()
+    detector = LstmDetector(network, arguments, scalers, config.window.stride)
     last = [detector.predict(series(int(i)).features, 1)[-1] for i in np.flatnonzero(test)]
     return events[np.argmax(last, axis=1)]
 

@@ -21,11 +21,15 @@ from tqdm import tqdm
 
 from pipeline.bench.document import machine
 from pipeline.config.compose import compose
+from pipeline.config.lstm import LstmOptions, Model
 from pipeline.config.options import plain
 from pipeline.config.paths import PROJECT
+from pipeline.detectors.base import FitData
 from pipeline.detectors.lstm.batches import plan_epoch
-from pipeline.detectors.lstm.network import Detector, make_network
-from pipeline.detectors.lstm.training import Checkpoint, Fitting, Options, make_optimiser
+from pipeline.detectors.lstm.network import make_network
+from pipeline.detectors.lstm.optimiser import make_optimiser
+from pipeline.detectors.lstm.own_projection import Learner
+from pipeline.detectors.lstm.training import Training, network_arguments
 from pipeline.features.filter_bank import FeatureSeries, FilterBank, Moments
 from pipeline.work.tasks import write_text, write_whole
 
@@ -38,31 +42,27 @@ SERIES, RAW_ROWS = 6, 187_000  # a subject's training series, of the mean length
 class Bare(nn.Module):
     """The preset's layers around `torch.nn.LSTM`, and nothing else."""
 
-    def __init__(self, n_features: int, n_events: int, model: dict) -> None:
+    def __init__(self, n_features: int, n_events: int, model: Model) -> None:
         super().__init__()
-        width = model["projection"] or n_features
-        before: list[nn.Module] = [nn.Dropout(model["input_dropout"])]
-        if model["projection"]:
+        width = model.projection or n_features
+        before: list[nn.Module] = [nn.Dropout(model.input_dropout)]
+        if model.projection:
             before.append(nn.Linear(n_features, width))
         self.before = nn.Sequential(*before)
-        dropout = model["dropout"] if model["layers"] > 1 else 0.0
-        self.lstm = nn.LSTM(
-            width, model["hidden"], model["layers"], batch_first=True, dropout=dropout
-        )
-        self.after = nn.Sequential(
-            nn.Dropout(model["dropout"]), nn.Linear(model["hidden"], n_events)
-        )
+        dropout = model.dropout if model.layers > 1 else 0.0
+        self.lstm = nn.LSTM(width, model.hidden, model.layers, batch_first=True, dropout=dropout)
+        self.after = nn.Sequential(nn.Dropout(model.dropout), nn.Linear(model.hidden, n_events))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features, shape (B, L, F), to logits, shape (B, L, E)."""
         return self.after(self.lstm(self.before(x))[0])
 
 
-def bare_loop(options: Options, n_features: int, n_events: int, steps: int) -> float:
+def bare_loop(options: LstmOptions, n_features: int, n_events: int, steps: int) -> float:
     """Train on one ready batch for so many steps; give the seconds."""
     network = Bare(n_features, n_events, options.model)
     optimiser = make_optimiser(network, options.train)
-    shape = options.window["batch"], options.window["length"]
+    shape = options.window.batch, options.window.length
     x = torch.randn(*shape, n_features)
     y = (torch.rand(*shape, n_events) < 0.03).float()
     begun = time.perf_counter()
@@ -74,7 +74,7 @@ def bare_loop(options: Options, n_features: int, n_events: int, steps: int) -> f
     return time.perf_counter() - begun
 
 
-def whole_loop(options: Options, n_features: int, n_events: int, rows: int) -> float:
+def whole_loop(options: LstmOptions, n_features: int, n_events: int, rows: int) -> float:
     """Train one epoch in the pipeline's loop, nothing held out; give the seconds."""
     rng = np.random.default_rng(0)
     series = []
@@ -83,18 +83,18 @@ def whole_loop(options: Options, n_features: int, n_events: int, rows: int) -> f
         labels = (rng.random((rows, n_events)) < 0.03).astype(np.uint8)
         moments = Moments(rows, np.zeros(n_features), np.eye(n_features) * rows)
         series.append(FeatureSeries(1, number + 1, features, labels, moments))
-    shape = {"n_features": n_features, "n_events": n_events}
-    network = make_network(n_features, n_events, **options.model)
+    network = make_network(**network_arguments(options.model, n_features, n_events))
     scaler = torch.zeros(n_features), torch.eye(n_features)
-    detector = Detector(network, {**shape, **options.model}, {1: scaler}, options.window["stride"])
-    events = tuple(f"event{number}" for number in range(n_events))
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", torch.device("cpu"))
-        fitting = Fitting(
-            detector, series, [], events, options, 1.0, checkpoint, lambda progress, news: None
-        )
+        data = FitData(
+            name="bench", fitted=series, held_out=[], shared=[], seed=0, device="cpu", epochs=1.0,
+            events=tuple(f"event{number}" for number in range(n_events)), scratch=Path(folder),
+            report=lambda progress, news: None,
+        )  # fmt: skip
+        learner = Learner(network, None)
+        training = Training(data, options, learner, {1: scaler}, torch.device("cpu"))
         begun = time.perf_counter()
-        fitting.run()
+        training.run()
         return time.perf_counter() - begun
 
 
@@ -107,11 +107,11 @@ def main() -> None:
     ]
     for preset in PRESETS:
         config = compose([f"experiment={preset}"])
-        options = Options(plain(config.window), plain(config.model), plain(config.train), 0)
+        options = LstmOptions(config.window, config.model, config.train)
         bank = FilterBank(config.dataset.rate, **plain(config.filter))
         n_features, n_events = bank.n_features(len(config.dataset.channels)), 6
         rows = -(-RAW_ROWS // bank.every)
-        steps = len(plan_epoch([rows] * SERIES, **options.window))
+        steps = len(plan_epoch([rows] * SERIES, options.window))
         loop, bare, ratios = [], [], []
         bare_loop(options, n_features, n_events, 3)  # warm
         for number in tqdm(range(ROUNDS[preset]), desc=preset, leave=False):
@@ -123,7 +123,7 @@ def main() -> None:
             ratios.append(loop[-1] / bare[-1])
         window = options.window
         lines.append(
-            f"| {preset} | {window['batch']} x {window['length']} x {n_features} "
+            f"| {preset} | {window.batch} x {window.length} x {n_features} "
             f"| {statistics.median(loop):.2f} | {statistics.median(bare):.2f} "
             f"| **{statistics.median(ratios):.2f}** "
             f"| {', '.join(f'{ratio:.2f}' for ratio in ratios)} |"

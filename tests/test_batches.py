@@ -10,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detectors.lstm.batches import EMPTY, Batches, plan_epoch
+from pipeline.config.lstm import Window
+from pipeline.detectors.lstm.batches import EMPTY, Batches, Plan
+from pipeline.detectors.lstm.batches import plan_epoch as plan_window
 from pipeline.errors import PipelineError
 
 plans = st.fixed_dictionaries(
@@ -24,6 +26,14 @@ plans = st.fixed_dictionaries(
         "seed": st.none() | st.integers(0, 9),
     }
 )
+
+
+WINDOW = {"length": 1, "batch": 1, "stride": 1, "streams": 1, "burn_in": 0, "join": False}
+
+
+def plan_epoch(lengths: list[int], rng: np.random.Generator | None = None, **window) -> Plan:
+    """Plan with the options that are named; the others are as plain as can be."""
+    return plan_window(lengths, Window(**{**WINDOW, **window}), rng)
 
 
 def make(options):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.options import Cell
+from pipeline.config.lstm import Cell
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.network import Network, make_network, predict
 from pipeline.features.filter_bank import FilterBank, Moments

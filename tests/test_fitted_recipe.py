@@ -197,3 +197,18 @@ def test_a_method_of_another_version_is_named(recipes, tmp_path):
 def test_the_file_has_the_keys_that_older_exports_have(recipes):
     stored = json.loads((recipes["stack"] / "recipe.json").read_text(encoding="utf-8"))
     assert set(stored) == {"about", "every", "bank", "kind", "models", "members"}
+
+
+LINEAR = {"weights", "bias", "taps", "scalers"}
+TAP_NETWORK = {"weights", "options", "scalers"}
+MODEL_FILES = {
+    "lda": LINEAR, "lr": LINEAR, "gru": TAP_NETWORK, "cnn": TAP_NETWORK,
+    "semi_markov": {"chains", "lags", "half"}, "lstm": {"weights", "options", "scalers", "stride"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_model_s_file_has_the_keys_that_older_ones_have(kind, recipes):
+    """Registered models must stay readable: another format needs a reader of this one beside it."""
+    stored = torch.load(recipes[kind] / f"{kind}.pt", weights_only=True)
+    assert set(stored) == MODEL_FILES[kind]

@@ -39,7 +39,8 @@ from pipeline.config.methods import (
 from pipeline.config.options import plain
 from pipeline.detectors.base import Line
 from pipeline.detectors.registry import METHODS
-from pipeline.features.filter_bank import FilterBank, Moments
+from pipeline.features.feature_series import Moments
+from pipeline.features.filter_bank import FilterBank
 from tests.conftest import fit_data
 from tests.test_semi_markov import trials
 

@@ -30,8 +30,8 @@ from pipeline.data.kaggle_files import RawSeries
 from pipeline.data.recording import label_runs, series_name
 from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
-from pipeline.stages.context import Context
 from pipeline.stages import simulate
+from pipeline.stages.context import Context
 from pipeline.stages.flow import run
 from pipeline.stages.jobs import Job, jobs
 from pipeline.work.files import write_whole

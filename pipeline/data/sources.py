@@ -1,7 +1,7 @@
 """One line per source of recordings: which module finds and reads them.
 
-A source's module has a function ``find_series(folder, subjects, labelled, unlabelled)``. It lists its
-series, each a `Series`, ordered by (subject, series) as numbers.
+A source's module has a function ``find_series(folder, subjects, labelled, unlabelled)``. It lists
+its series, each a `Series`, ordered by (subject, series) as numbers.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from pipeline.results import figures as report
 from pipeline.results.scoring import Score
 from pipeline.serving import fitted_recipe as serving
 from pipeline.serving.fitted_recipe import DETECTORS, AnyDetector
+from pipeline.tracking.models import FittedModel
 from pipeline.tracking.runs import Tracker
 from pipeline.work.tasks import (
     Folder,
@@ -487,11 +488,21 @@ class Flow:
                     resumable=self.by_windows,
                 )
             )  # fmt: skip
-        self.run(title, tasks, workers, self.listen)
+        summary = self.run(title, tasks, workers, self.listen)
+        histories = {
+            f"{self.label}{job.name}": self.place(job).path / f"{job.name}_history.csv"
+            for job in jobs
+            if self.is_recorded(job.name)
+        }
+        self.tracker.trained(histories, bool(summary.done))
+
+    def is_recorded(self, training: str) -> bool:
+        """Tell whether a training has a run of its own; of a stack's members only the scored."""
+        return not self.label or training.endswith("_validate")
 
     def listen(self, task: str, news: dict) -> None:
-        """Pass on what a training reports; of a stack's members only what has a score."""
-        if not self.label or task.endswith("_validate"):
+        """Pass on what a training reports."""
+        if self.is_recorded(task):
             self.tracker.listen(f"{self.label}{task}", news)
 
     def file(self, kind: str, suffix: str) -> str:
@@ -566,7 +577,12 @@ class Flow:
         example = pd.DataFrame(np.asarray(samples), columns=list(self.about.channels))
         with TemporaryDirectory() as scratch:
             self.export(found, Path(scratch) / "recipe")
-            self.tracker.model(Path(scratch) / "recipe", example, self.about.events, first.subject)
+            auc = pd.read_csv(self.results_folder.path / self.file("auc", "csv"), index_col=0)
+            self.tracker.model(
+                FittedModel(
+                    Path(scratch) / "recipe", example, self.about.events, first.subject, auc
+                )
+            )
 
     def submit(self, found: list[RawSeries]) -> Path:
         """Write the final models' predictions of the test series, checked."""
@@ -740,17 +756,18 @@ def run(config: Config, say: Say = print) -> Result:
         A mistake in the configuration or in the data, told in one line.
     """
     flow = Flow(config, say)
+    recorded = config.stage in (Stage.train, Stage.evaluate, Stage.submit)
+    if recorded:
+        flow.tracker.check()
     try:
         result = _go(flow, config.stage, say)
-        if config.stage in (Stage.train, Stage.evaluate, Stage.submit):
+        if recorded:
             pooled = {} if result.auc is None else result.auc.loc["pooled"].dropna().to_dict()
             flow.tracker.join({f"auc_{event}": value for event, value in pooled.items()})
         flow.tracker.close()
     except BaseException as error:
         flow.tracker.close(error)
-        if (told := flow.tracker.explain(error)) is error:
-            raise
-        raise told from error
+        raise
     return result
 
 

@@ -28,7 +28,9 @@ from pipeline.config.compose import compose
 from pipeline.config.options import Config, Stage
 from pipeline.config.paths import path
 from pipeline.errors import PipelineError
-from pipeline.tracking.runs import GROUP, JOB, Tracker, below, code_version
+from pipeline.tracking import store
+from pipeline.tracking.experiments import below
+from pipeline.tracking.runs import GROUP, JOB, Tracker, code_version, recording
 from pipeline.work.tasks import PARALLEL, cores, digest
 
 # Before training nothing is recorded, so there is nothing to group.
@@ -74,23 +76,32 @@ class Group(Tracker):
 
     def open(self) -> None:
         """Make the run or go on with it, and say where it is to all that is started from here."""
-        if self._open() is not None:
-            os.environ[GROUP] = json.dumps({"uri": self.uri, "run": self.parent})
+        if not self.config.tracking.enabled:
+            return
+        self.check()
+        self.begin()
+        if self.lost is not None:  # no job has begun, so nothing is lost
+            raise PipelineError(store.refusal(self.uri, self.lost))
+        os.environ[GROUP] = json.dumps({"uri": self.uri, "run": self.parent})
 
     def members(self) -> dict[str, tuple[str, float | None]]:
         """Give the status and the AUC of each job's run, by the job's number; the newest counts."""
-        if self._client is None or self.parent is None:
-            return {}
-        return {
-            run.data.tags.get("number", ""): (run.info.status, run.data.metrics.get("auc_mean"))
-            for run in below(self._client, self.parent)
-        }
+        found: dict[str, tuple[str, float | None]] = {}
+        self._find(found)
+        return found
 
+    @recording
+    def _find(self, found: dict[str, tuple[str, float | None]]) -> None:
+        assert self._client is not None
+        for run in below(self._client, self.parent or ""):
+            auc = run.data.metrics.get("auc_mean")
+            found[run.data.tags.get("number", "")] = (run.info.status, auc)
+
+    @recording
     def end_left(self) -> None:
         """End what is below and was left open by a process that was killed."""
-        if self._client is None or self.parent is None:
-            return
-        jobs = below(self._client, self.parent)
+        assert self._client is not None
+        jobs = below(self._client, self.parent or "")
         for run in [
             *jobs,
             *(each for job in jobs for each in below(self._client, job.info.run_id)),
@@ -103,7 +114,7 @@ class Group(Tracker):
         """End the run, and what was left open below it."""
         os.environ.pop(GROUP, None)
         if self._client is None:
-            return
+            return  # it was never opened
         self.end_left()
         super().close(error)
         if self.kind == "study" and self.memory is not None:
@@ -241,8 +252,14 @@ def end(error: BaseException | None = None) -> None:
     """End the sweep, if there is one."""
     global _current
     sweep, _current = _current, None
-    if sweep is not None:
+    if sweep is None:
+        return
+    try:
         sweep.close(error)
+    except PipelineError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        if error is None:
+            raise
 
 
 class Callback(HydraCallback):

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from pipeline.config.paths import PROJECT
 from pipeline.tracking import sweep_runs as multirun
-from pipeline.tracking.runs import GROUP, JOB, Tracker, below
+from pipeline.tracking.experiments import below
+from pipeline.tracking.runs import GROUP, JOB, Tracker
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
 from pipeline.work.tasks import cores
 from tests.conftest import SMALL_RECIPE
@@ -124,7 +125,7 @@ def test_runs_of_a_command_that_is_still_at_it_are_not_taken_over(recorded, tmp_
     first.metrics({"a": 1.0})
     stored = json.loads(memory.read_text())
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    from pipeline.tracking.runs import _process
+    from pipeline.tracking.open_runs import identify_process as _process
 
     memory.write_text(json.dumps({**stored, "process": _process(other.pid)}))
     second = Tracker(recorded, "x", memory)

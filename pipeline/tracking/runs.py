@@ -41,7 +41,8 @@ set_defaults()
 CHATTY = (
     "alembic", "mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.models", "mlflow.tracking",
 )  # fmt: skip
-MONITOR = "mlflow.system_metrics"
+# These log each request that fails; `Tracker` tells the loss itself, once.
+SILENT = ("mlflow.system_metrics", "urllib3.connectionpool")
 SECONDS = "seconds_"  # before a stage's name
 
 # In the environment of a sweep's jobs, which may run in other processes than the one that began it:
@@ -175,11 +176,13 @@ class Tracker:
 
         for chatty in CHATTY:
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        logging.getLogger(MONITOR).setLevel(logging.CRITICAL)  # a loss is told by this class
+        for silent in SILENT:
+            logging.getLogger(silent).setLevel(logging.CRITICAL)
         import mlflow
 
         try:
             with store.lock(self.uri):
+                store.make(self.uri)
                 store.repair(self.uri)
                 self._client = mlflow.MlflowClient(self.uri)
                 name = self.config.tracking.experiment or self.config.dataset.name
@@ -285,7 +288,8 @@ class Tracker:
     def _remember(self) -> None:
         """Keep which runs are open, and whose they are."""
         if self.memory is not None:
-            seconds = self._seconds if self.lost else {}
+            lost = self._seconds if self.lost else {}
+            seconds = {key: value for key, value in lost.items() if key not in self._told}
             OpenRuns(self.uri, self.parent, self._children, seconds).save(self.memory)
 
     def _params(self, run: str, flat: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ command: ``python -m pipeline.tracking.store [URI]``.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -113,6 +114,8 @@ def reason(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if "database is locked" in text:
         return "another program holds the file locked"
+    if found := re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)", text):
+        return found[1] or found[2]  # of a request, whose message is long
     line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return line if len(line) <= 160 else f"{line[:157]}..."
 
@@ -123,6 +126,28 @@ def refusal(uri: str, why: str) -> str:
         f"tracking.uri={uri}: MLflow cannot record there ({why}); "
         "correct it, or go without: tracking.enabled=false"
     )
+
+
+def make(uri: str) -> None:
+    """Make a SQLite store that does not exist yet, whole or not at all.
+
+    MLflow makes its tables one after another. If it is killed meanwhile, it can never open the file
+    again. So the file gets its name only when it has all tables.
+    """
+    file = sqlite_file(uri)
+    if file is None or (file.exists() and file.stat().st_size):
+        return
+    import mlflow
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for left in file.parent.glob(f".{file.name}.*.new*"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    hidden = file.with_name(f".{file.name}.{uuid4().hex}.new")
+    try:
+        mlflow.MlflowClient(f"sqlite:///{hidden}")
+        os.replace(hidden, file)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def repair(uri: str) -> int:

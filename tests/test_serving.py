@@ -114,7 +114,7 @@ def test_it_holds_no_pickle_and_says_what_goes_in_and_out(recorded):
 
 
 def test_it_lies_in_its_run_s_experiment_beside_the_store_with_a_card(recorded):
-    flow, _, uri = recorded
+    _, _, uri = recorded
     client = mlflow.MlflowClient(uri)
     version = client.get_model_version_by_alias("grasp", "champion")
     run = client.get_run(version.run_id)
@@ -136,7 +136,7 @@ def test_it_lies_in_its_run_s_experiment_beside_the_store_with_a_card(recorded):
 
 
 def test_the_champion_is_the_better_one(recorded):
-    flow, _, uri = recorded
+    _, _, uri = recorded
     client = mlflow.MlflowClient(uri)
     first = client.get_model_version_by_alias("grasp", "champion")
     before = first.version

@@ -59,6 +59,7 @@ def test_ui_tells_where_the_runs_are_with_their_auc(tmp_path, monkeypatch, capsy
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     port = free_port()
     assert server.command(["ui", str(port)])[1] == "ui"
+    where = f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs"
     assert capsys.readouterr().out.splitlines() == [
-        f"a data set: http://127.0.0.1:{port}/#/experiments/{experiment}/runs?viewStateShareKey=auc"
+        f"a data set: {where}?workflowType=machine_learning&viewStateShareKey=auc"
     ]

@@ -48,6 +48,15 @@ def test_jobs_are_planned_in_hydra_s_order():
     assert len(sweep.jobs) == 4
 
 
+def test_jobs_are_those_of_hydra_s_own_sweeper():
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # what is to be equalled
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    given = ["seed=range(3)", "a='x y',z", "b=[1,2]", "~e", "+f={k: 1}", "g=", "h=choice(1,2)"]
+    parsed = OverridesParser.create().parse_overrides(given)
+    assert plan(given).jobs == BasicSweeper.split_arguments(parsed, None)[0]
+
+
 def test_the_table_has_the_best_first_and_the_failed_last():
     rows = [("0", ["a"], None, "FAILED"), ("1", ["b"], 0.5, "FINISHED"),
             ("2", ["c"], 0.9, "FINISHED")]  # fmt: skip

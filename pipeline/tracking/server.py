@@ -16,6 +16,7 @@ from pipeline.tracking import store
 from pipeline.tracking.settings import set_defaults
 
 HOST = "127.0.0.1"
+SHOWN = "workflowType=machine_learning"  # else MLflow's pages begin with those for language models
 
 
 def check_port(text: str) -> int:
@@ -55,7 +56,7 @@ def addresses(uri: str, port: int) -> list[str]:
     for experiment in mlflow.MlflowClient(uri).search_experiments():
         if experiment_tags().keys() <= experiment.tags.keys():
             where = f"http://{HOST}:{port}/#/experiments/{experiment.experiment_id}/runs"
-            lines.append(f"{experiment.name}: {where}?viewStateShareKey={VIEW}")
+            lines.append(f"{experiment.name}: {where}?{SHOWN}&viewStateShareKey={VIEW}")
     return lines
 
 

@@ -7,6 +7,7 @@ parallel ones need not agree.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -296,10 +297,16 @@ def jobs_at_once(launcher: DictConfig, jobs: int) -> int:
 
 def plan(overrides: list[str]) -> Sweep:
     """Take a sweep's overrides apart into its jobs', in the order in which Hydra numbers them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
     hydra = GlobalHydra.instance().hydra
     parser = OverridesParser.create(hydra.config_loader if hydra else None)
-    parsed = parser.parse_overrides(overrides)
-    jobs = BasicSweeper.split_arguments(parsed, None)[0]
-    return Sweep(jobs, [each.get_key_element() for each in parsed if each.is_sweep_override()])
+    choices, varied = [], []
+    for each in parser.parse_overrides(overrides):
+        key = each.get_key_element()
+        if not each.is_sweep_override():
+            choices.append([f"{key}={each.get_value_element_as_str()}"])
+            continue
+        if not each.is_discrete_sweep():
+            raise HydraException(f"{each.input_line}: a sweep needs values to choose from")
+        choices.append([f"{key}={value}" for value in each.sweep_string_iterator()])
+        varied.append(key)
+    return Sweep([list(job) for job in itertools.product(*choices)], varied)

@@ -60,7 +60,7 @@ def address(runs, tmp_path_factory) -> Iterator[str]:
     port, log = free_port(), tmp_path_factory.mktemp("log") / "ui.log"
     with open(log, "w") as out:
         server = subprocess.Popen(
-            ["make", "ui", f"PORT={port}", f"VENV={sys.prefix}"],
+            ["make", "-o", f"{sys.prefix}/.installed", "ui", f"PORT={port}", f"VENV={sys.prefix}"],
             cwd=PROJECT, env={**os.environ, "MLFLOW_TRACKING_URI": runs[0]},
             stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip

@@ -15,9 +15,6 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/raw/*_data.csv*))
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
-# Where runs are recorded.
-STORE = $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}
-
 .DEFAULT_GOAL := help
 .PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling fuzz calibrate picture front-page docs sweep sweep-best lock clean
 
@@ -57,13 +54,11 @@ check: $(INSTALLED)  ## check a submission: make check FILE=submission.csv
 data: $(INSTALLED_KAGGLE)  ## download Kaggle's files into data/raw (needs a Kaggle account)
 	@$(RUN) -m pipeline.data.download data/raw
 
-ui: $(INSTALLED)  ## look at the runs in MLflow, at http://127.0.0.1:5000 (or PORT=...)
-	@MLFLOW_DISABLE_TELEMETRY=$${MLFLOW_DISABLE_TELEMETRY:-true} $(VENV)/bin/mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
-		--backend-store-uri "$(STORE)"
+ui: $(INSTALLED)  ## look at the runs in MLflow, at the address that is printed (PORT=...)
+	@$(RUN) -m pipeline.tracking.server ui '$(PORT)'
 
 serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=models:/NAME@champion PORT=5001
-	@PATH="$(abspath $(VENV))/bin:$$PATH" MLFLOW_TRACKING_URI="$(STORE)" $(VENV)/bin/mlflow models serve \
-		--model-uri '$(MODEL)' --env-manager local --host 127.0.0.1 --port $(PORT)
+	@$(RUN) -m pipeline.tracking.server serve '$(PORT)' '$(MODEL)'
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -18,6 +18,7 @@ import pytest
 
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
+from pipeline.tracking.models import CARD, choose_champion
 from tests.conftest import SMALL, free_port, make_config, submitted
 
 
@@ -51,6 +52,11 @@ np.save("frame.npy", got.to_numpy())
 kind = [(name, "int64") for name in frame.columns]
 names = np.ascontiguousarray(frame.to_numpy()).view(kind)[:, 0]
 np.save("named.npy", model.predict(names, params={"subject": 2}).to_numpy())
+for kind in ("int64", "int16", "float32", "float64", "object"):
+    one = model.predict(frame.astype(kind), params={"subject": 2}).to_numpy()
+    np.save(f"{kind}.npy", one)
+half = model.predict(frame + 0.7, params={"subject": 2}).to_numpy()
+assert (half != got.to_numpy()).any()
 plain = model.unwrap_python_model().predict(None, frame.to_numpy(), {"subject": 2})
 np.save("plain.npy", plain.to_numpy())
 """
@@ -65,7 +71,8 @@ def test_a_new_process_elsewhere_loads_it_by_alias(recorded, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     expected = submitted(path, raw.name)
-    for kind in ("frame", "named", "plain"):
+    kinds = ("int64", "int16", "float32", "float64", "object")
+    for kind in ("frame", "named", "plain", *kinds):
         np.testing.assert_array_equal(np.load(tmp_path / f"{kind}.npy"), expected)
 
 
@@ -87,21 +94,52 @@ def test_it_holds_no_pickle_and_says_what_goes_in_and_out(recorded):
     assert "pytest" not in needed
 
 
-def test_the_champion_is_the_better_one(recorded):
-    context, _, uri = recorded
+def test_it_lies_in_its_run_s_experiment_beside_the_store_with_a_card(recorded):
+    _, _, uri = recorded
     client = mlflow.MlflowClient(uri)
-    (first,) = client.search_model_versions("name='grasp'")
+    version = client.get_model_version_by_alias("grasp", "champion")
+    run = client.get_run(version.run_id)
+    model = client.get_logged_model(run.data.tags["model"].removeprefix("models:/"))
+    beside = Path(uri.removeprefix("sqlite:///")).with_name("mlruns")
+    assert model.experiment_id == run.info.experiment_id
+    assert model.experiment_id == client.get_experiment_by_name("simulated").experiment_id
+    assert model.source_run_id == run.info.run_id
+    assert Path(model.artifact_location.removeprefix("file://")).is_relative_to(beside)
+    assert "auc_mean" in {metric.key for metric in model.metrics}
+    card = (Path(model.artifact_location.removeprefix("file://")) / CARD).read_text()
+    assert version.description == card
+    for part in (
+        "`simulated`, **simulated** recordings", "Scored on series 2 after fitting on series 1.",
+        f"| mean | {run.data.metrics['auc_mean']:.4f} | ", "it has learned from a simulator",
+        f'load_model("{run.data.tags["model"]}")', "Fp1, Fp2, F7",
+    ):  # fmt: skip
+        assert part in card, part
+
+
+def test_the_champion_is_the_better_one(recorded):
+    _, _, uri = recorded
+    client = mlflow.MlflowClient(uri)
+    first = client.get_model_version_by_alias("grasp", "champion")
     before = first.version
     for better, expected in ((-0.2, "before"), (0.2, "new")):
         auc = client.get_run(first.run_id).data.metrics["auc_mean"] + better
         other = client.create_run(client.get_run(first.run_id).info.experiment_id)
         client.log_metric(other.info.run_id, "auc_mean", auc)
         version = client.create_model_version("grasp", first.source, other.info.run_id)
-        context.tracker._client, context.tracker.parent = client, other.info.run_id
-        context.tracker._champion("grasp", version.version)
+        choose_champion(client, "grasp", version.version, other.info.run_id)
         best = client.get_model_version_by_alias("grasp", "champion")
         assert best.version == {"before": before, "new": version.version}[expected]
     client.set_registered_model_alias("grasp", "champion", before)
+
+
+def with_data(body: dict, lines: list) -> dict:
+    return {**body, "dataframe_split": {**body["dataframe_split"], "data": lines}}
+
+
+def exported(uri: str) -> Path:
+    """The recipe's folder in the model that was logged."""
+    mlflow.set_tracking_uri(uri)
+    return Path(mlflow.artifacts.download_artifacts("models:/grasp@champion")) / "artifacts/recipe"
 
 
 def ask(port: int, body: dict) -> tuple[int, str]:
@@ -145,6 +183,26 @@ def test_served_over_http_it_answers_with_the_submission_s_rows(recorded, tmp_pa
         assert status == 200, text
         got = pd.DataFrame(json.loads(text)["predictions"]).to_numpy(np.float32)
         np.testing.assert_array_equal(got, submitted(path, raw.name))
+        lines = body["dataframe_split"]["data"]
+        real = [[cell + 0.7 for cell in line] for line in lines]
+        status, text = ask(port, with_data(body, real))
+        assert status == 200, text
+        fractions = pd.DataFrame(json.loads(text)["predictions"]).to_numpy(np.float32)
+        (own,) = (r for r in [FittedRecipe.load(exported(uri))])
+        np.testing.assert_array_equal(fractions, own.predict(np.array(real), 1))
+        assert (fractions != got).any()
+        for cell, expected in (
+            (None, "is not a finite number"), (float("nan"), "is not a finite number"),
+            (float("inf"), "inf is not a finite number"), (10**400, "inf is not a finite number"),
+            (1e300, "1e+300 is too large for a sample of EEG"),
+            ("12,7", "'12,7' is not a finite number"),
+        ):  # fmt: skip
+            wrong = [list(line) for line in lines]
+            wrong[5][3] = cell
+            status, text = ask(port, with_data(body, wrong))
+            assert status == 400, text
+            assert "row 5, channel F3: " in text
+            assert expected in text
         status, text = ask(port, {**body, "params": {"subject": 9}})
         assert status == 400
         assert "none that was learned from; choose from 1, 2" in text

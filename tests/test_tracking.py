@@ -10,11 +10,13 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
 from pipeline.stages import context as stages
 from pipeline.stages.flow import run
 from pipeline.tracking import runs as tracking
 from pipeline.tracking.runs import Tracker, code_version, flatten
+from tests.conftest import free_port
 
 
 def runs_of(uri):
@@ -82,7 +84,7 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(
         for name in ("log_batch", "log_metric", "set_tag", "set_terminated"):
             patch.setattr(mlflow.MlflowClient, name, gone)
         patch.setattr(Tracker, "_params", lambda *args: None)  # it goes away after the start
-        with pytest.raises(PipelineError, match=r"stopped recording there \(no connection\); what"):
+        with pytest.raises(PipelineError, match=r"did not record .*\(no connection\); the"):
             run(config, say=lambda line: None)
     told = []
     run(config, say=told.append)
@@ -120,16 +122,83 @@ def test_the_environment_chooses_the_store_unless_the_configuration_does(small_c
     assert Tracker(small_config(), "x").uri.startswith("sqlite:////")
 
 
-def test_telemetry_is_off_unless_asked_for():
-    code = "import pipeline.tracking.runs, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
-    clean = {k: v for k, v in os.environ.items() if k != "MLFLOW_DISABLE_TELEMETRY"}
-    for environment, expected in ((clean, "true"), ({**clean, "MLFLOW_DISABLE_TELEMETRY": "false"},
-                                                    "false")):  # fmt: skip
+def test_a_server_that_cannot_be_reached_costs_no_work_and_is_made_up_for_later(
+    small_config, tmp_path, monkeypatch, capsys
+):
+    """No server at first; then the same command again, with a store in its place."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = f"http://127.0.0.1:{free_port()}"
+    on = ("tracking.enabled=true", "experiment=fbl_lda", "tracking.system_metrics=false")
+    config = small_config(*on, f"tracking.uri={away}")
+    with pytest.raises(PipelineError, match=r"did not record .*\(Connection refused\); the res"):
+        run(config, say=lambda line: None)
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning: tracking" in line]
+    assert len(warned) == 1
+    assert list(tmp_path.rglob("submission_*.csv"))
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    (memory,) = tmp_path.rglob(".mlflow_runs.json")
+    memory.write_text(memory.read_text().replace(away, uri))
+    told = []
+    run(small_config(*on, f"tracking.uri={uri}"), say=told.append)
+    assert any(line.startswith("train    fresh, nothing to do (2 of 2)") for line in told)
+    found = runs_of(uri)
+    assert {r.info.status for r in found} == {"FINISHED"}
+    (parent,) = [r for r in found if "mlflow.parentRunId" not in r.data.tags]
+    assert "auc_mean" in parent.data.metrics
+    assert "seconds_train" in parent.data.metrics
+    assert "model" in parent.data.tags
+    trained = {r.data.tags["job"] for r in found if r is not parent}
+    assert trained >= {"subj1_validate", "subj2_validate"}
+    assert not memory.exists()
+
+
+def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(small_config, tmp_path):
+    """As after a kill of the process that listened: the run has the first epoch of three."""
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,step,loss,best\n1.0,8,0.5,False\n2.0,16,0.4,False\n3.0,24,0.3,True\n")
+    tracker = Tracker(config, "x", tmp_path / ".runs.json")
+    tracker.listen("subj1", {"metrics": {"epoch": 1.0, "loss": 0.5}, "step": 1})
+    again = Tracker(config, "x", tmp_path / ".runs.json")
+    again.trained({"subj1": history}, new=False)
+    again.close()
+    (child,) = [r for r in runs_of(uri) if r.data.tags.get("job") == "subj1"]
+    got = mlflow.MlflowClient(uri).get_metric_history(child.info.run_id, "loss")
+    assert [(each.step, each.value) for each in got] == [(1, 0.5), (2, 0.4), (3, 0.3)]
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_any_work(small_config, tmp_path):
+    (tmp_path / "runs.db").write_text("notes, and no database at all")
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
+    with pytest.raises(PipelineError, match="file is not a database"):
+        run(config, say=lambda line: None)
+    assert not (tmp_path / "data").exists()
+
+
+TELEMETRY = """
+import os, sys
+if sys.argv[1] == "first":
+    import mlflow
+import {module}
+from mlflow.telemetry import get_telemetry_client
+print(get_telemetry_client() is None, os.environ["MLFLOW_DISABLE_TELEMETRY"])
+"""
+
+
+@pytest.mark.parametrize("module", ["pipeline.tracking.runs", "pipeline.serving.mlflow_model"])
+def test_telemetry_is_off_unless_asked_for(module):
+    known = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI", "GITHUB_ACTIONS")
+    clean = {k: v for k, v in os.environ.items() if k not in (*known, "PYTEST_CURRENT_TEST")}
+    order = ["after", "first"] if module.endswith("mlflow_model") else ["after"]
+    for environment, expected in (
+        *((clean, "True true") for _ in order),
+        ({**clean, "MLFLOW_DISABLE_TELEMETRY": "false"}, "False false"),
+    ):
+        which = order.pop() if order else "after"
         done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+            [sys.executable, "-c", TELEMETRY.format(module=module), which],
+            env=environment, cwd=PROJECT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
         assert done.stdout.strip() == expected

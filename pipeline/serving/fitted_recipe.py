@@ -73,7 +73,17 @@ class FittedRecipe:
             features = side_by_side(parts, len(signal), self.every)
         else:
             features, _ = FilterBank(self.about.rate, **self.bank).transform(signal)
+        if not np.isfinite(features).all():
+            raise self._too_large(signal)
         return self.detectors[subject].predict(features, subject)
+
+    def _too_large(self, signal: np.ndarray) -> DataError:
+        """Name the sample that is too large to compute with."""
+        row, column = np.unravel_index(np.abs(signal).argmax(), signal.shape)
+        return DataError(
+            f"row {row}, channel {self.about.channels[column]}: {signal[row, column]:g} is too "
+            "large for a sample of EEG"
+        )
 
     def predict(self, signal: np.ndarray, subject: int) -> np.ndarray:
         """Give the probability of every event at every sample.
@@ -105,10 +115,16 @@ class FittedRecipe:
             raise DataError(f"samples of shape {signal.shape}: expected (rows, {channels})")
         if not np.isfinite(signal).all():
             row, column = np.argwhere(~np.isfinite(signal))[0]
-            raise DataError(f"row {row}, channel {self.about.channels[column]}: no finite number")
-        with ONE_AT_A_TIME, threads(1):
-            logits = self.logits(signal, subject)
-        return sigmoid(hold(logits, self.every, len(signal))).astype(np.float32)
+            raise DataError(
+                f"row {row}, channel {self.about.channels[column]}: "
+                f"{signal[row, column]} is not a finite number"
+            )
+        # Too large a number overflows on the way; that is refused below.
+        with ONE_AT_A_TIME, threads(1), np.errstate(over="ignore", invalid="ignore"):
+            held = hold(self.logits(signal, subject), self.every, len(signal))
+        if not np.isfinite(held).all():
+            raise self._too_large(signal)
+        return sigmoid(held).astype(np.float32)
 
     @classmethod
     def load(cls, folder: Path) -> FittedRecipe:

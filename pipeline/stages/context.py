@@ -170,7 +170,11 @@ class Context:
             self.tracker.took(f"{self.label}{title}", summary.seconds)
         return summary
 
+    def is_recorded(self, fit: str) -> bool:
+        """Tell whether a fit has a run of its own; of a stack's members only the scored ones."""
+        return not self.label or fit.endswith("_validate")
+
     def listen(self, task: str, news: dict[str, Any]) -> None:
-        """Pass on what a fit reports; of a stack's members only what has a score."""
-        if not self.label or task.endswith("_validate"):
+        """Pass on what a fit reports."""
+        if self.is_recorded(task):
             self.tracker.listen(f"{self.label}{task}", news)

@@ -17,7 +17,7 @@ from pipeline.stages.jobs import Key, jobs, logits_file
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.kaggle_files import RawSeries
+    from pipeline.data.sources import Series
     from pipeline.stages.context import Context
 
 # What is drawn of the held-out series, with the headings in the report.
@@ -35,7 +35,7 @@ def files(context: Context) -> tuple[str, ...]:
     return (context.file("auc", "csv"), *(context.file(kind, "png") for kind in PICTURES))
 
 
-def task(context: Context, found: Sequence[RawSeries]) -> Task:
+def task(context: Context, found: Sequence[Series]) -> Task:
     """Plan the evaluation."""
     planned = jobs(context, found, final=False)
     keys = sorted(key for job in planned for key in job.held_out)

@@ -21,7 +21,7 @@ from pipeline.stages import evaluate, features, ingest, members, record, report,
 from pipeline.stages import train as training
 from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context, Say
-from pipeline.stages.jobs import Job, jobs
+from pipeline.stages.jobs import Job, jobs, place
 from pipeline.work.files import write_text, write_whole
 
 
@@ -65,17 +65,18 @@ def run(config: Config, say: Say = print) -> Result:
     """
     context = Context(config, say)
     check_before_work(context)
+    recorded = config.stage in (Stage.train, Stage.evaluate, Stage.submit)
+    if recorded:
+        context.tracker.check()
     try:
         result = _go(context, config.stage)
-        if config.stage in (Stage.train, Stage.evaluate, Stage.submit):
+        if recorded:
             pooled = {} if result.auc is None else result.auc.loc["pooled"].dropna().to_dict()
             context.tracker.join({f"auc_{event}": value for event, value in pooled.items()})
         context.tracker.close()
     except BaseException as error:
         context.tracker.close(error)
-        if (told := context.tracker.explain(error)) is error:
-            raise
-        raise told from error
+        raise
     return result
 
 
@@ -152,9 +153,17 @@ def stack(context: Context, wanted: Sequence[Series], found: Sequence[Series]) -
 
 def fit(context: Context, found: Sequence[Series], planned: list[Job], title: str) -> None:
     """Fit models, each in a process of its own while there are cores."""
-    if planned:
-        tasks = training.tasks(context, found, planned)
-        context.run(title, tasks, training.workers(context, len(planned)), context.listen)
+    if not planned:
+        return
+    tasks = training.tasks(context, found, planned)
+    workers = training.workers(context, len(planned))
+    summary = context.run(title, tasks, workers, context.listen)
+    histories = {
+        f"{context.label}{job.name}": place(context, job).path / job.lines
+        for job in planned
+        if context.is_recorded(job.name)
+    }
+    context.tracker.trained(histories, bool(summary.done))
 
 
 def fit_final(context: Context, found: Sequence[Series]) -> None:

@@ -15,6 +15,7 @@ from pipeline.results import scoring
 from pipeline.serving.fitted_recipe import export
 from pipeline.stages.evaluate import PICTURES
 from pipeline.stages.jobs import last_jobs, place
+from pipeline.tracking.models import FittedModel
 from pipeline.work.files import contents
 from pipeline.work.keys import digest
 
@@ -53,7 +54,10 @@ def model(context: Context, found: Sequence[Series], submission: Path) -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "recipe"
         export_recipe(context, found, folder)
-        context.tracker.model(folder, example, context.about.events, first.subject)
+        auc = pd.read_csv(context.results_folder.path / context.file("auc", "csv"), index_col=0)
+        context.tracker.model(
+            FittedModel(folder, example, context.about.events, first.subject, auc)
+        )
 
 
 def export_recipe(context: Context, found: Sequence[Series], folder: Path) -> None:

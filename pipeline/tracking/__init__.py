@@ -1,1 +1,1 @@
-"""What MLflow is told."""
+"""MLflow: runs, sweeps, model cards, and the commands that show and serve them."""

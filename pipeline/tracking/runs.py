@@ -1,50 +1,49 @@
-"""The only module that knows MLflow: one parent run a command, a child a training.
+"""Records commands in MLflow: one parent run per command, one child run per training.
 
-A sweep's jobs and a study's trials are commands, too: their runs lie below one run for all.
+A job of a sweep and a trial of a study are commands too. Their runs lie below one common run.
+
+The store may be full, locked or out of reach. Then the work goes on, a line tells what is wrong,
+and the command ends with an error. A file remembers that there is something to record, and the same
+command records it later.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import sqlite3
 import subprocess
+import sys
 import time
-from contextlib import nullcontext, suppress
-from importlib import metadata
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-import psutil
+from tqdm import tqdm
 
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.work.files import alone, write_text, write_whole
+from pipeline.tracking import store
+from pipeline.tracking.experiments import below, find_experiment
+from pipeline.tracking.models import FittedModel, log_model
+from pipeline.tracking.open_runs import OpenRuns
+from pipeline.tracking.settings import set_defaults
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-# MLflow sends usage statistics unless told otherwise; whoever wants that can set it.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the stages have their own
+set_defaults()
 
-
-PACKAGE = Path(__file__).parent.parent
-# What MLflow says of the tables of a new store, of its monitor, of a model's registration.
+# MLflow logs here about a new store's tables, a model's registration, and its monitor's requests.
 CHATTY = (
-    "alembic", "mlflow.store.db.utils", "mlflow.system_metrics", "mlflow.pyfunc", "mlflow.models",
-    "mlflow.tracking",
+    "alembic", "mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.models", "mlflow.tracking",
 )  # fmt: skip
+# These log each request that fails; `Tracker` tells the loss itself, once.
+SILENT = ("mlflow.system_metrics", "urllib3.connectionpool")
 SECONDS = "seconds_"  # before a stage's name
-
-
-def requirements() -> list[str]:
-    """Give the packages that this one needs, with their pinned versions."""
-    wanted = metadata.requires("grasp-and-lift") or []
-    return [line for line in wanted if "extra ==" not in line]
-
 
 # In the environment of a sweep's jobs, which may run in other processes than the one that began it:
 # in which store, under which run theirs go; and a job's number and overrides.
@@ -76,30 +75,43 @@ def code_version() -> tuple[str, bool] | None:
     return commit.stdout.strip(), bool(changes.stdout.strip())
 
 
-def below(client: MlflowClient, run: str) -> list[Run]:
-    """List the runs right below a run, of whatever experiment."""
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    return list(
-        client.search_runs(
-            experiments, f"tags.`mlflow.parentRunId` = '{run}'", max_results=10_000,
-            order_by=["attributes.start_time ASC"],
-        )
-    )  # fmt: skip
+def _is_fault(error: Exception) -> bool:
+    """Tell whether an error comes from the store, and not from a fault of this program."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, MlflowException | SQLAlchemyError | sqlite3.Error | OSError)
 
 
-def _process(pid: int | None = None) -> list[float] | None:
-    """Identify a process, also against a later one of the same number; None if there is none."""
-    try:
-        process = psutil.Process(pid)
-        return [process.pid, process.create_time()]
-    except psutil.Error:
-        return None
+Parameters = ParamSpec("Parameters")
+Recorder = TypeVar("Recorder", bound="Tracker")
+
+
+def recording(
+    method: Callable[Concatenate[Recorder, Parameters], None],
+) -> Callable[Concatenate[Recorder, Parameters], None]:
+    """Let a method record if the store can: a store that fails is told once and left alone."""
+
+    @functools.wraps(method)
+    def wrapped(tracker: Recorder, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        if not tracker.config.tracking.enabled or tracker.lost is not None:
+            return
+        try:
+            tracker._open()
+            method(tracker, *args, **kwargs)
+        except Exception as error:
+            if not _is_fault(error):
+                raise
+            tracker._lose(error)
+
+    return wrapped
 
 
 class Tracker:
     """Records a command's work; opens its parent run when there is something to record.
 
-    A run that was cut off is gone on with: which runs are open is kept in a file until they end.
+    If a command was cut off, the same command continues its runs: a file keeps which runs are open
+    until they end.
 
     Parameters
     ----------
@@ -109,12 +121,19 @@ class Tracker:
         Of the parent run.
     memory : Path, optional
         The file; without one every command makes new runs.
+
+    Attributes
+    ----------
+    lost : str or None
+        Why nothing is recorded any more, if the store has failed.
     """
 
     def __init__(self, config: Config, name: str, memory: Path | None = None) -> None:
         self.config, self.name, self.memory = config, name, memory
         self.parent: str | None = None
+        self.lost: str | None = None
         self._children: dict[str, str] = {}
+        self._histories: dict[str, Path] = {}
         self._client: MlflowClient | None = None
         self._monitor: Any = None
         self._experiment = ""
@@ -127,80 +146,79 @@ class Tracker:
         Parameters
         ----------
         new : bool
-            Whether this command made it; else it may be of one that was cut off before it told.
+            Whether this command made it. If not, an earlier command may have made it and been cut
+            off before it recorded it.
         """
         left = self.memory is not None and self.memory.exists()
-        return self.config.tracking.enabled and (new or self._client is not None or left)
+        able = self.config.tracking.enabled and self.lost is None
+        return able and (new or self._client is not None or left)
 
     @property
     def uri(self) -> str:
         """Where runs are recorded."""
-        return (
-            self.config.tracking.uri
-            or os.environ.get("MLFLOW_TRACKING_URI")
-            or f"sqlite:///{PROJECT / 'mlflow.db'}"
-        )
+        return self.config.tracking.uri or store.default_uri()
 
-    def _open(self) -> MlflowClient | None:
-        if not self.config.tracking.enabled:
-            return None
-        if self._client is None:
-            import logging
+    def check(self) -> None:
+        """Refuse a store that cannot be written, before any work is done.
 
-            for chatty in CHATTY:
-                logging.getLogger(chatty).setLevel(logging.WARNING)
-            import mlflow
-            from mlflow.exceptions import MlflowException
+        Raises
+        ------
+        PipelineError
+            See `pipeline.tracking.store.check`.
+        """
+        if self.config.tracking.enabled:
+            store.check(self.uri)
 
-            try:
-                with self._first():
-                    self._client = mlflow.MlflowClient(self.uri)
-                    self._experiment = self._named(
-                        self.config.tracking.experiment or self.config.dataset.name
-                    )
-                if not self._go_on():
-                    self._begin()
-            except (MlflowException, OSError) as error:
-                reason = str(error).splitlines()[0]
-                raise PipelineError(
-                    f"tracking.uri={self.uri}: MLflow cannot record there ({reason}); "
-                    "correct it, or go without: tracking.enabled=false"
-                ) from error
-            if self.config.tracking.system_metrics:
-                from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    def _open(self) -> MlflowClient:
+        if self._client is not None:
+            return self._client
+        import logging
 
-                self._monitor = SystemMetricsMonitor(
-                    self.parent, resume_logging=True, tracking_uri=self.uri
-                )
-                self._monitor.start()
-            self.metrics(self._seconds)
+        for chatty in CHATTY:
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        for silent in SILENT:
+            logging.getLogger(silent).setLevel(logging.CRITICAL)
+        import mlflow
+
+        try:
+            with store.lock(self.uri):
+                store.make(self.uri)
+                store.repair(self.uri)
+                self._client = mlflow.MlflowClient(self.uri)
+                name = self.config.tracking.experiment or self.config.dataset.name
+                self._experiment = find_experiment(self._client, self.uri, name)
+            if not self._go_on():
+                self._begin()
+        except BaseException:
+            self._client = None  # half open is not open
+            raise
+        if self.config.tracking.system_metrics:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            self._monitor = SystemMetricsMonitor(
+                self.parent, resume_logging=True, tracking_uri=self.uri
+            )
+            self._monitor.start()
+        self._metrics(self._seconds)
         return self._client
 
-    def _first(self) -> Any:
-        """Let one process at a time open a file of runs: the first one makes its tables.
+    def _lose(self, error: BaseException) -> None:
+        """Tell that the store has failed, and remember that the work is not recorded."""
+        self.lost = store.reason(error)
+        tqdm.write(
+            f"warning: tracking.uri={self.uri}: MLflow does not record ({self.lost}); "
+            "the work goes on",
+            file=sys.stderr,
+        )
+        with suppress(PipelineError):  # the disk may be full here too
+            self._remember()
 
-        MLflow itself lets two processes make the tables at once, and one of them fails.
-        """
-        if not self.uri.startswith("sqlite:///"):
-            return nullcontext()
-        file = Path(self.uri.removeprefix("sqlite:///").split("?")[0])
-        return alone(file.with_name(f".{file.name}.lock"))
-
-    def _named(self, experiment: str) -> str:
-        """Find an experiment, or make it."""
-        assert self._client is not None
-        from mlflow.exceptions import MlflowException
-
-        file, where = self.uri.removeprefix("sqlite:///"), None  # a server says where itself
-        if file != self.uri:  # beside the file, and not wherever the command was given
-            where = Path(file).resolve().with_name("mlruns").as_uri()
-        if (known := self._client.get_experiment_by_name(experiment)) is None:
-            try:
-                return self._client.create_experiment(experiment, artifact_location=where)
-            except MlflowException:  # somebody else was faster?
-                if (known := self._client.get_experiment_by_name(experiment)) is None:
-                    raise
-        return known.experiment_id
+    def _failed(self) -> PipelineError:
+        return PipelineError(
+            f"tracking.uri={self.uri}: MLflow did not record all of this ({self.lost}); the "
+            "results are kept: give the same command again when the store can be reached and "
+            "written, or go without: tracking.enabled=false"
+        )
 
     def _above(self) -> dict[str, str]:
         """Say, in a job of a sweep, which job this is, and under which run its own goes."""
@@ -222,25 +240,27 @@ class Tracker:
     def _go_on(self) -> bool:
         """Open the runs again that an earlier command of the same name left unfinished."""
         assert self._client is not None
-        if self.memory is None or not self.memory.exists():
+        stored = OpenRuns.load(self.memory)
+        if stored is None or stored.uri != self.uri:
+            return False
+        if stored.in_use():
+            self.memory = None  # not cut off: another command continues them
+            return False
+        self._seconds = {**stored.seconds, **self._seconds}
+        if stored.parent is None:
             return False
         from mlflow.exceptions import MlflowException
 
         try:
-            stored = json.loads(self.memory.read_text(encoding="utf-8"))
-            if stored["uri"] != self.uri:
-                return False
-            owner = stored["process"]
-            if owner != _process() and owner == _process(owner[0]):
-                self.memory = None  # not cut off: another command is at it, and these are its runs
-                return False
-            for run in [*stored["children"].values(), stored["parent"]]:
+            for run in [*stored.children.values(), stored.parent]:
                 self._client.update_run(run, status="RUNNING")
                 if "failure" in self._client.get_run(run).data.tags:
                     self._client.delete_tag(run, "failure")
-        except (MlflowException, ValueError, KeyError):
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             return False  # deleted meanwhile
-        self.parent, self._children = stored["parent"], stored["children"]
+        self.parent, self._children = stored.parent, stored.children
         before = self._client.get_run(self.parent).data.metrics
         for key in [key for key in before if key.startswith(SECONDS)]:
             self._seconds[key] = self._seconds.get(key, 0.0) + before[key]
@@ -268,9 +288,9 @@ class Tracker:
     def _remember(self) -> None:
         """Keep which runs are open, and whose they are."""
         if self.memory is not None:
-            runs = {"parent": self.parent, "children": self._children}
-            text = json.dumps({"uri": self.uri, "process": _process(), **runs})
-            write_whole(self.memory, lambda path: write_text(path, text))
+            lost = self._seconds if self.lost else {}
+            seconds = {key: value for key, value in lost.items() if key not in self._told}
+            OpenRuns(self.uri, self.parent, self._children, seconds).save(self.memory)
 
     def _params(self, run: str, flat: dict[str, str]) -> None:
         assert self._client is not None
@@ -280,19 +300,61 @@ class Tracker:
         for begin in range(0, len(params), 100):  # MLflow takes no more in one call
             self._client.log_batch(run, params=params[begin : begin + 100])
 
-    def listen(self, task: str, news: dict[str, Any]) -> None:
-        """Record what a training reports: an epoch's metrics, into its own child run."""
-        client = self._open()
-        if client is None or "metrics" not in news:
-            return
+    @recording
+    def _epoch(self, task: str, step: int, values: dict[str, float]) -> None:
+        """Record an epoch's metrics in its training's run."""
+        assert self._client is not None
         from mlflow.entities import Metric
 
         if task not in self._children:
             tags = {"mlflow.parentRunId": self.parent or "", "job": task}
             self._start(f"{task} {self.name}", tags)
         now = int(time.time() * 1000)
-        metrics = [Metric(k, v, now, news["step"]) for k, v in news["metrics"].items()]
-        client.log_batch(self._children[task], metrics=metrics)
+        metrics = [Metric(key, value, now, step) for key, value in values.items()]
+        self._client.log_batch(self._children[task], metrics=metrics)
+
+    def listen(self, task: str, news: dict[str, Any]) -> None:
+        """Record what a training reports: an epoch's metrics, in its own child run."""
+        if "metrics" in news:
+            self._epoch(task, news["step"], news["metrics"])
+
+    def trained(self, histories: dict[str, Path], new: bool) -> None:
+        """Note the trainings' tables of epochs; `close` records those that were not reported.
+
+        The process that listened may have been killed while others trained, or the store may have
+        been out of reach.
+
+        Parameters
+        ----------
+        histories : dict of str to Path
+            Each training's CSV file.
+        new : bool
+            Whether this command trained any of them.
+        """
+        self._histories |= histories
+        if self.wants(new):
+            self._complete()
+
+    @recording
+    def _complete(self) -> None:
+        """Record the epochs that a training's table has and its run lacks."""
+        import pandas as pd
+
+        assert self._client is not None
+        histories, self._histories = self._histories, {}
+        for task, path in histories.items():
+            known: set[float] = set()
+            if task in self._children:
+                history = self._client.get_metric_history(self._children[task], "epoch")
+                known = {round(each.value, 6) for each in history}
+            for row, line in pd.read_csv(path).iterrows():
+                values = line.drop(["step", "best"], errors="ignore").dropna().astype(float)
+                if "epoch" in values and round(values["epoch"], 6) not in known:
+                    self._epoch(task, int(row) + 1, values.to_dict())
+
+    @recording
+    def begin(self) -> None:
+        """Open the runs."""
 
     def took(self, stage: str, seconds: float) -> None:
         """Note what a stage took; it is recorded when there is a run to record it in."""
@@ -301,23 +363,26 @@ class Tracker:
         if self._client is not None:
             self.metrics({key: self._seconds[key]})
 
+    def _metrics(self, values: dict[str, float]) -> None:
+        assert self._client is not None
+        for key, value in values.items():
+            self._client.log_metric(self.parent or "", key, value)
+        self._told |= set(values)
+
+    @recording
     def metrics(self, values: dict[str, float]) -> None:
         """Record figures of the whole command."""
-        client = self._open()
-        if client is not None and self.parent is not None:
-            for key, value in values.items():
-                client.log_metric(self.parent, key, value)
-            self._told |= set(values)
+        self._metrics(values)
 
     def join(self, scores: dict[str, float]) -> None:
         """Give a job of a sweep a run also where all of it was fresh, and these figures with it."""
-        above = self._above()
-        if not (above and self.config.tracking.enabled) or set(scores) & self._told:
+        if not self._above() or set(scores) & self._told:
             return
-        if self._client is None:
+        if self._client is None and self.config.tracking.enabled and self.lost is None:
             import mlflow
 
             # The same sweep, cut off after this job: it has its run there.
+            above = self._above()
             client = mlflow.MlflowClient(self.uri)
             if any(
                 run.info.status == "FINISHED" and run.data.tags.get("number") == above["number"]
@@ -326,130 +391,86 @@ class Tracker:
                 return
         self.metrics(scores)
 
+    @recording
     def describe(self, markdown: str) -> None:
         """Say in the parent run's description what came out."""
-        client = self._open()
-        if client is not None and self.parent is not None:
-            client.set_tag(self.parent, "mlflow.note.content", markdown)
+        assert self._client is not None
+        self._client.set_tag(self.parent or "", "mlflow.note.content", markdown)
 
+    @recording
     def data(self, digest: str, source: str, rows: int, series: int) -> None:
         """Say on which recordings the run learned."""
-        client = self._open()
-        if client is None or self.parent is None:
-            return
+        assert self._client is not None
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         profile = json.dumps({"num_rows": rows, "num_series": series})
         name = self.config.dataset.name
         used = Dataset(name, digest, "local", json.dumps({"uri": source}), None, profile)
         context = InputTag("mlflow.data.context", "training and validation")
-        client.log_inputs(self.parent, [DatasetInput(used, [context])])
+        self._client.log_inputs(self.parent or "", [DatasetInput(used, [context])])
 
+    @recording
     def files(self, paths: list[Path]) -> None:
         """Keep files with the parent run."""
-        client = self._open()
-        if client is not None and self.parent is not None:
-            for path in paths:
-                client.log_artifact(self.parent, str(path))
+        assert self._client is not None
+        for path in paths:
+            self._client.log_artifact(self.parent or "", str(path))
 
-    def model(
-        self, recipe: Path, example: pd.DataFrame, events: tuple[str, ...], subject: int
-    ) -> None:
-        """Keep the fitted recipe as a model that MLflow can load and serve, once a run.
-
-        Parameters
-        ----------
-        recipe : Path
-            The folder that `pipeline.serving.fitted_recipe.export` wrote.
-        example : DataFrame, shape (n, C)
-            Raw samples, with the channels' names.
-        events : tuple of str
-            The columns of what is predicted.
-        subject : int
-            Whose samples they are.
-        """
-        client = self._open()
-        if client is None or self.parent is None:
-            return
-        if "model" in client.get_run(self.parent).data.tags:
-            return  # by the command that was cut off
-        import mlflow
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-
-        whole = example.dtypes.map(lambda kind: kind.kind in "iu").all()
-        sample = DataType.long if whole else DataType.double
-        signature = ModelSignature(
-            Schema([ColSpec(sample, channel) for channel in example.columns]),
-            Schema([ColSpec(DataType.float, event) for event in events]),
-            ParamSchema([ParamSpec("subject", DataType.long, subject)]),
-        )
-        if whole:
-            example = example.astype("int64")
-        mlflow.set_tracking_uri(self.uri)
-        info = Model.log(
-            artifact_path=None, name="model", flavor=mlflow.pyfunc, run_id=self.parent,
-            registered_model_name=self.config.tracking.register,
-            python_model=str(PACKAGE / "serving" / "mlflow_model.py"),
-            artifacts={"recipe": str(recipe)},
-            code_paths=[str(PACKAGE)], signature=signature,
-            input_example=(example, {"subject": subject}), pip_requirements=requirements(),
-        )  # fmt: skip
-        client.set_tag(self.parent, "model", info.model_uri)
-        described = client.get_run(self.parent).data.tags.get("mlflow.note.content", "")
-        call = f'load_model("{info.model_uri}").predict(samples, params={{"subject": {subject}}})'
-        self.describe(f"{described}\n\nThe model, for a subject's series: `mlflow.pyfunc.{call}`")
-        if self.config.tracking.register and info.registered_model_version is not None:
-            self._champion(self.config.tracking.register, str(info.registered_model_version))
-
-    def _champion(self, name: str, version: str) -> None:
-        """Let the alias ``champion`` name the version, unless the one it names scored higher."""
+    @recording
+    def model(self, fitted: FittedModel) -> None:
+        """Keep the fitted recipe as a model that MLflow can load and serve, once per run."""
         assert self._client is not None
         assert self.parent is not None
-        from mlflow.exceptions import MlflowException
+        if "model" in self._client.get_run(self.parent).data.tags:
+            return  # by the command that was cut off
+        address = log_model(self._client, self.uri, self.parent, self.name, self.config, fitted)
+        described = self._client.get_run(self.parent).data.tags.get("mlflow.note.content", "")
+        call = f'load_model("{address}").predict(samples, params={{"subject": {fitted.subject}}})'
+        self._client.set_tag(self.parent, "model", address)
+        self._client.set_tag(
+            self.parent, "mlflow.note.content",
+            f"{described}\n\nThe model, for a subject's series: `mlflow.pyfunc.{call}`",
+        )  # fmt: skip
 
-        mine = self._client.get_run(self.parent).data.metrics.get("auc_mean", 0.0)
-        try:
-            best = self._client.get_model_version_by_alias(name, "champion")
-            before = self._client.get_run(best.run_id or "").data.metrics.get("auc_mean", 0.0)
-        except MlflowException:  # none yet, or its run is gone
-            before = 0.0
-        if mine >= before:
-            self._client.set_registered_model_alias(name, "champion", version)
-
-    def explain(self, error: BaseException) -> BaseException:
-        """Give MLflow's own error as one that says what to do, and any other as it is."""
-        if self._client is None:
-            return error
-        from mlflow.exceptions import MlflowException
-
-        if not isinstance(error, MlflowException):
-            return error
-        reason = str(error).splitlines()[0]
-        return PipelineError(
-            f"tracking.uri={self.uri}: MLflow has stopped recording there ({reason}); what was "
-            "made is kept: give the same command again, or go without: tracking.enabled=false"
-        )
+    @recording
+    def _end(self) -> None:
+        assert self._client is not None
+        for run in [*self._children.values(), self.parent]:
+            self._client.set_terminated(run or "", "FINISHED")
+        self._client.set_tag(self.parent or "", "resumable", "false")
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the runs; with an error, as failed, or killed where the user stopped it."""
-        if self._client is None or self.parent is None:
-            return
-        from mlflow.exceptions import MlflowException
+        """End the runs; with an error, as failed, or killed where the user stopped it.
 
+        Raises
+        ------
+        PipelineError
+            If there is no other error, and the store has failed before or does so now.
+        """
         if self._monitor is not None:
             self._monitor.finish()
-        runs = [*self._children.values(), self.parent]
+            self._monitor = None
         if error is not None:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-            for run in runs:
-                with suppress(MlflowException):  # it must not hide the error that ends the run
-                    self._client.set_tag(run, "failure", reason)
-                    self._client.set_terminated(run, "KILLED" if stopped else "FAILED")
+            self._fail(error)
             return
-        for run in runs:
-            self._client.set_terminated(run, "FINISHED")
-        self._client.set_tag(self.parent, "resumable", "false")
-        if self.memory is not None:
+        if self._client is not None:
+            self._end()
+        if self.lost is not None:
+            with suppress(PipelineError):
+                self._remember()  # with the stages' seconds
+            raise self._failed()
+        if self._client is not None and self.memory is not None:
             self.memory.unlink(missing_ok=True)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._client is None or self.lost is not None:
+            return
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        try:
+            for run in [*self._children.values(), self.parent]:
+                self._client.set_tag(run or "", "failure", reason)
+                self._client.set_terminated(run or "", "KILLED" if stopped else "FAILED")
+        except Exception as also:
+            if not _is_fault(also):  # a store's must not hide the error that ends the run
+                raise

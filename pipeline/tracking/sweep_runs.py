@@ -7,6 +7,7 @@ parallel ones need not agree.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -28,7 +29,9 @@ from pipeline.config.compose import compose
 from pipeline.config.options import Config, Stage
 from pipeline.config.paths import path
 from pipeline.errors import PipelineError
-from pipeline.tracking.runs import GROUP, JOB, Tracker, below, code_version
+from pipeline.tracking import store
+from pipeline.tracking.experiments import below
+from pipeline.tracking.runs import GROUP, JOB, Tracker, code_version, recording
 from pipeline.work.keys import digest
 from pipeline.work.machine import PARALLEL, cores
 
@@ -75,23 +78,32 @@ class Group(Tracker):
 
     def open(self) -> None:
         """Make the run or go on with it, and say where it is to all that is started from here."""
-        if self._open() is not None:
-            os.environ[GROUP] = json.dumps({"uri": self.uri, "run": self.parent})
+        if not self.config.tracking.enabled:
+            return
+        self.check()
+        self.begin()
+        if self.lost is not None:  # no job has begun, so nothing is lost
+            raise PipelineError(store.refusal(self.uri, self.lost))
+        os.environ[GROUP] = json.dumps({"uri": self.uri, "run": self.parent})
 
     def members(self) -> dict[str, tuple[str, float | None]]:
         """Give the status and the AUC of each job's run, by the job's number; the newest counts."""
-        if self._client is None or self.parent is None:
-            return {}
-        return {
-            run.data.tags.get("number", ""): (run.info.status, run.data.metrics.get("auc_mean"))
-            for run in below(self._client, self.parent)
-        }
+        found: dict[str, tuple[str, float | None]] = {}
+        self._find(found)
+        return found
 
+    @recording
+    def _find(self, found: dict[str, tuple[str, float | None]]) -> None:
+        assert self._client is not None
+        for run in below(self._client, self.parent or ""):
+            auc = run.data.metrics.get("auc_mean")
+            found[run.data.tags.get("number", "")] = (run.info.status, auc)
+
+    @recording
     def end_left(self) -> None:
         """End what is below and was left open by a process that was killed."""
-        if self._client is None or self.parent is None:
-            return
-        jobs = below(self._client, self.parent)
+        assert self._client is not None
+        jobs = below(self._client, self.parent or "")
         for run in [
             *jobs,
             *(each for job in jobs for each in below(self._client, job.info.run_id)),
@@ -104,7 +116,7 @@ class Group(Tracker):
         """End the run, and what was left open below it."""
         os.environ.pop(GROUP, None)
         if self._client is None:
-            return
+            return  # it was never opened
         self.end_left()
         super().close(error)
         if self.kind == "study" and self.memory is not None:
@@ -242,8 +254,14 @@ def end(error: BaseException | None = None) -> None:
     """End the sweep, if there is one."""
     global _current
     sweep, _current = _current, None
-    if sweep is not None:
+    if sweep is None:
+        return
+    try:
         sweep.close(error)
+    except PipelineError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        if error is None:
+            raise
 
 
 class Callback(HydraCallback):
@@ -280,10 +298,16 @@ def jobs_at_once(launcher: DictConfig, jobs: int) -> int:
 
 def plan(overrides: list[str]) -> Sweep:
     """Take a sweep's overrides apart into its jobs', in the order in which Hydra numbers them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
     hydra = GlobalHydra.instance().hydra
     parser = OverridesParser.create(hydra.config_loader if hydra else None)
-    parsed = parser.parse_overrides(overrides)
-    jobs = BasicSweeper.split_arguments(parsed, None)[0]
-    return Sweep(jobs, [each.get_key_element() for each in parsed if each.is_sweep_override()])
+    choices, varied = [], []
+    for each in parser.parse_overrides(overrides):
+        key = each.get_key_element()
+        if not each.is_sweep_override():
+            choices.append([f"{key}={each.get_value_element_as_str()}"])
+            continue
+        if not each.is_discrete_sweep():
+            raise HydraException(f"{each.input_line}: a sweep needs values to choose from")
+        choices.append([f"{key}={value}" for value in each.sweep_string_iterator()])
+        varied.append(key)
+    return Sweep([list(job) for job in itertools.product(*choices)], varied)

@@ -31,6 +31,7 @@ from pipeline.errors import PipelineError
 from pipeline.work.files import alone, content, contents
 from pipeline.work.keys import digest
 from pipeline.work.machine import threads
+from pipeline.work.messages import Mailbox, Sender
 from pipeline.work.tasks import Task
 
 Listen = Callable[[str, dict[str, Any]], None]
@@ -159,6 +160,8 @@ def _mend(files: set[Path], workers: int, say: Callable[[str], None]) -> None:
 
 def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str, bool]:
     """Do one task, unless another command does it meanwhile; tell whether it was done here."""
+    if isinstance(report.messages, Sender):  # in a worker
+        report.messages.start()
     folder = task.folder.path
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -256,12 +259,9 @@ def _run_stale(
     listen: Listen | None,
     summary: Summary,
 ) -> None:
-    manager: Any = None
-    if workers > 1:
-        from multiprocessing import Manager
-
-        manager = Manager()
-    messages = manager.Queue() if manager else queue.Queue()
+    mailbox = Mailbox() if workers > 1 else None
+    messages: queue.Queue[Any] = mailbox.messages if mailbox else queue.Queue()
+    sender = mailbox.sender() if mailbox else messages
     total = sum(task.weight for task, _ in stale)
     deaf: list[Exception] = []
     layout = "{desc:<9}{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining} {postfix}"
@@ -270,7 +270,7 @@ def _run_stale(
         drain.start()
         try:
             jobs = (
-                delayed(_execute)(task, inputs, _Reporter(messages, task.name, task.weight))
+                delayed(_execute)(task, inputs, _Reporter(sender, task.name, task.weight))
                 for task, inputs in stale
             )
             # Loky by name: inside of a sweep's job joblib would take threads, which share a seed.
@@ -284,8 +284,8 @@ def _run_stale(
                     (summary.done if worked else summary.fresh).append(name)
         finally:
             messages.put(None)
-            drain.join(timeout=30)
-            if manager:
-                manager.shutdown()
+            drain.join()  # what was reported is recorded before this stage ends
+            if mailbox:
+                mailbox.close()
     if deaf:  # only now: the work itself is done and kept
         raise deaf[0]

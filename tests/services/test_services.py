@@ -20,7 +20,7 @@ import mlflow
 import pytest
 
 from pipeline.config.paths import PROJECT
-from pipeline.tracking.runs import below
+from pipeline.tracking.experiments import below
 from tests.conftest import SMALL, free_port
 
 ON_PATH = shutil.which("initdb")  # Debian has it elsewhere

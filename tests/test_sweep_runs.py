@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from pipeline.config.paths import PROJECT
 from pipeline.tracking import sweep_runs as multirun
-from pipeline.tracking.runs import GROUP, JOB, Tracker, below
+from pipeline.tracking.experiments import below
+from pipeline.tracking.runs import GROUP, JOB, Tracker
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
 from pipeline.work.machine import cores
 from tests.conftest import SMALL_RECIPE
@@ -45,6 +46,15 @@ def test_jobs_are_planned_in_hydra_s_order():
     assert sweep.varied == ["seed", "model.cell"]
     assert sweep.jobs[1] == ["seed=0", "dataset=simulated", "model.cell=peephole"]
     assert len(sweep.jobs) == 4
+
+
+def test_jobs_are_those_of_hydra_s_own_sweeper():
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # what is to be equalled
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    given = ["seed=range(3)", "a='x y',z", "b=[1,2]", "~e", "+f={k: 1}", "g=", "h=choice(1,2)"]
+    parsed = OverridesParser.create().parse_overrides(given)
+    assert plan(given).jobs == BasicSweeper.split_arguments(parsed, None)[0]
 
 
 def test_the_table_has_the_best_first_and_the_failed_last():
@@ -124,7 +134,7 @@ def test_runs_of_a_command_that_is_still_at_it_are_not_taken_over(recorded, tmp_
     first.metrics({"a": 1.0})
     stored = json.loads(memory.read_text())
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    from pipeline.tracking.runs import _process
+    from pipeline.tracking.open_runs import identify_process as _process
 
     memory.write_text(json.dumps({**stored, "process": _process(other.pid)}))
     second = Tracker(recorded, "x", memory)

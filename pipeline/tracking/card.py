@@ -1,0 +1,107 @@
+"""The model card: what a logged model is, how good it is, and what it may not be used for.
+
+Its parts follow Mitchell et al. (2019), "Model Cards for Model Reporting".
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pipeline.config.options import Config, Source
+
+
+def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subject: int) -> str:
+    """Write the card of a fitted recipe.
+
+    Parameters
+    ----------
+    config : Config
+        Of the command that fitted it.
+    name : str
+        The run's name.
+    auc : DataFrame
+        AUC per event and ``mean``: rows ``pooled``, ``pooled_low``, ``pooled_high`` and one per
+        subject.
+    address : str
+        Where MLflow finds the model, e.g. ``models:/m-...``.
+    subject : int
+        One that it knows, for the example.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    data = config.dataset
+    simulated = data.source is Source.simulated
+    pooled, low, high = (auc.loc[row] for row in ("pooled", "pooled_low", "pooled_high"))
+    kind = "**simulated** recordings: no human EEG was used" if simulated else "recordings of EEG"
+    fitted = list(data.train_series)
+    if config.train.refit:
+        fitted = sorted({*fitted, *data.valid_series})
+    lines = [
+        f"# Model card: {name}",
+        "",
+        f"It gives the probability of {len(data.events)} events of a grasp-and-lift movement at "
+        "every sample of an EEG recording. A prediction uses no later sample.",
+        "",
+        "## Data",
+        "",
+        f"- Data set: `{data.name}`, {kind}.",
+        f"- Input: {len(data.channels)} channels at {data.rate:g} Hz, raw, in the files' units: "
+        f"{', '.join(data.channels)}.",
+        f"- Output: {', '.join(data.events)}.",
+        f"- Fitted on series {_listed(fitted)}. Scored on series {_listed(data.valid_series)} "
+        f"after fitting on series {_listed(data.train_series)}.",
+        f"- Recipe: `{config.recipe}`.",
+        "",
+        "## Area under the ROC curve",
+        "",
+        "All rows of the scored series together; the interval is 95 %, over trials.",
+        "",
+        "| event | AUC | interval |",
+        "| :--- | ---: | :---: |",
+        *(
+            f"| {event} | {_figure(pooled[event])} | "
+            f"{_figure(low[event])} to {_figure(high[event])} |"
+            for event in auc.columns
+        ),
+        "",
+        "## What it may not be used for",
+        "",
+        *_limits(simulated),
+        "",
+        "## How to call it",
+        "",
+        "```python",
+        "import mlflow",
+        f'model = mlflow.pyfunc.load_model("{address}")',
+        "# samples: one series from its start, a DataFrame with a column per channel",
+        f'model.predict(samples, params={{"subject": {subject}}})',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _limits(simulated: bool) -> list[str]:
+    """List the uses that the data do not support."""
+    first = [
+        "- Any statement about people: it has learned from a simulator. Its AUC says that the "
+        "program works, not how well events are found in real EEG."
+    ]
+    return [
+        *(first if simulated else []),
+        "- Diagnosis, treatment, or the control of a device that can hurt someone.",
+        "- A person whom it has not learned from: it knows its subjects only, by their numbers.",
+        "- Another cap, channel order, sampling rate, unit or task than the above.",
+        "- A series that is given in parts: each call starts its filters anew.",
+    ]
+
+
+def _listed(series: list[int]) -> str:
+    return ", ".join(str(each) for each in series)
+
+
+def _figure(auc: float) -> str:
+    return "one class" if pd.isna(auc) else f"{auc:.4f}"

@@ -1,0 +1,140 @@
+"""A fitted recipe as a model in MLflow: logged with its run, with a model card, and registered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pipeline.config.options import Config
+from pipeline.tracking.card import model_card
+from pipeline.tracking.settings import set_defaults
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+set_defaults()
+
+PACKAGE = Path(__file__).parent.parent
+CARD = "model_card.md"
+
+
+def requirements() -> list[str]:
+    """Give the packages that this one needs, with their pinned versions."""
+    wanted = metadata.requires("grasp-and-lift") or []
+    return [line for line in wanted if "extra ==" not in line]
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """What is logged.
+
+    Parameters
+    ----------
+    recipe : Path
+        The folder that `pipeline.serving.fitted_recipe.export` wrote.
+    example : DataFrame, shape (n, C)
+        Raw samples, with the channels' names.
+    events : tuple of str
+        The columns of what is predicted.
+    subject : int
+        Whose samples they are.
+    auc : DataFrame
+        The recipe's AUCs, for the model card.
+    """
+
+    recipe: Path
+    example: pd.DataFrame
+    events: tuple[str, ...]
+    subject: int
+    auc: pd.DataFrame
+
+
+def log_model(
+    client: MlflowClient, uri: str, run: str, name: str, config: Config, fitted: FittedModel
+) -> str:
+    """Log a model into its run's experiment, and register it if the configuration says so.
+
+    Parameters
+    ----------
+    client : MlflowClient
+        Of the store.
+    uri : str
+        The store's.
+    run, name : str
+        The run's id and name.
+    config : Config
+        Of the command.
+    fitted : FittedModel
+        What to log.
+
+    Returns
+    -------
+    str
+        Where MLflow finds it.
+    """
+    import mlflow
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    # Any type, because MLflow refuses whole numbers where a signature says `double`. The model
+    # itself checks that each sample is a finite number.
+    signature = ModelSignature(
+        Schema([ColSpec(AnyType(), channel) for channel in fitted.example.columns]),
+        Schema([ColSpec(DataType.float, event) for event in fitted.events]),
+        ParamSchema([ParamSpec("subject", DataType.long, fitted.subject)]),
+    )
+    mlflow.set_tracking_uri(uri)  # `Model.log` knows no client
+    experiment = client.get_run(run).info.experiment_id
+    logged = client.create_logged_model(
+        experiment, name="model", source_run_id=run, params=client.get_run(run).data.params
+    )
+    address = f"models:/{logged.model_id}"
+    card = model_card(config, name, fitted.auc, address, fitted.subject)
+    with TemporaryDirectory() as scratch:
+        (Path(scratch) / CARD).write_text(card, encoding="utf-8")
+        # Before the rest: MLflow takes no more files once a model is finished.
+        client.log_model_artifact(logged.model_id, str(Path(scratch) / CARD))
+    client.set_logged_model_tags(logged.model_id, {"mlflow.note.content": card})
+    info = Model.log(
+        artifact_path=None, name="model", flavor=mlflow.pyfunc, run_id=run,
+        model_id=logged.model_id, registered_model_name=config.tracking.register,
+        python_model=str(PACKAGE / "serving" / "mlflow_model.py"),
+        artifacts={"recipe": str(fitted.recipe)}, code_paths=[str(PACKAGE)], signature=signature,
+        input_example=(fitted.example.astype("float64"), {"subject": fitted.subject}),
+        pip_requirements=requirements(),
+    )  # fmt: skip
+    if config.tracking.register and info.registered_model_version is not None:
+        version = str(info.registered_model_version)
+        client.update_model_version(config.tracking.register, version, description=card)
+        choose_champion(client, config.tracking.register, version, run)
+    return address
+
+
+def choose_champion(client: MlflowClient, name: str, version: str, run: str) -> None:
+    """Let the alias ``champion`` name the version, unless the one it names scored higher.
+
+    Parameters
+    ----------
+    client : MlflowClient
+        Of the store.
+    name, version : str
+        The registered model's.
+    run : str
+        The run that fitted the version.
+    """
+    from mlflow.exceptions import MlflowException
+
+    mine = client.get_run(run).data.metrics.get("auc_mean", 0.0)
+    try:
+        best = client.get_model_version_by_alias(name, "champion")
+        before = client.get_run(best.run_id or "").data.metrics.get("auc_mean", 0.0)
+    except MlflowException:  # none yet, or its run is gone
+        before = 0.0
+    if mine >= before:
+        client.set_registered_model_alias(name, "champion", version)

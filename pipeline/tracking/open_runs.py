@@ -1,0 +1,64 @@
+"""Which runs of a command are open, kept in a file so that the same command can continue them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psutil
+
+from pipeline.work.tasks import write_text, write_whole
+
+
+def identify_process(pid: int | None = None) -> list[float] | None:
+    """Identify a process, also against a later one of the same number; None if there is none."""
+    try:
+        process = psutil.Process(pid)
+        return [process.pid, process.create_time()]
+    except psutil.Error:
+        return None
+
+
+@dataclass
+class OpenRuns:
+    """What the file holds.
+
+    Parameters
+    ----------
+    uri : str
+        The store.
+    parent : str or None
+        The command's run; None if the store could not be reached.
+    children : dict of str to str
+        Each training's run.
+    seconds : dict of str to float
+        What stages took that no run knows of.
+    process : list of float
+        Whose runs they are.
+    """
+
+    uri: str
+    parent: str | None
+    children: dict[str, str]
+    seconds: dict[str, float]
+    process: list[float] | None = field(default_factory=identify_process)
+
+    @classmethod
+    def load(cls, path: Path | None) -> OpenRuns | None:
+        """Read the file; None if there is none, or it is none of this version's."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8"))) if path else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def save(self, path: Path) -> None:
+        """Write the file."""
+        write_whole(path, lambda hidden: write_text(hidden, json.dumps(asdict(self))))
+
+    def in_use(self) -> bool:
+        """Tell whether the process whose runs they are is another one, and still there."""
+        owner = self.process
+        return owner is not None and owner != identify_process() and owner == identify_process(
+            int(owner[0])
+        )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Messages from worker processes to the process that started them, and what ends with it.
+
+A `Mailbox` listens on the loopback address in a thread of its process, so there is no helper
+process that could be left behind. Workers end themselves when their parent is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import AuthenticationError, connection
+from typing import Any
+
+WATCH_SECONDS = 1.0
+
+
+@cache
+def end_with_parent(parent: int) -> None:
+    """End this process soon after its parent is gone, e.g. killed for want of memory.
+
+    What it does is kept: a task's checkpoint and outputs are written whole or not at all.
+
+    Parameters
+    ----------
+    parent : int
+        The parent's process id; a process that is not its child is left alone.
+    """
+    if os.name != "posix" or os.getpid() == parent:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)  # no clean-up: it might wait for the parent
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+@dataclass
+class Sender:
+    """A mailbox's address, as a worker gets it.
+
+    Parameters
+    ----------
+    address : tuple
+        Where the mailbox listens.
+    key : bytes
+        Only who knows it may send.
+    parent : int
+        Process id of the mailbox's process.
+    """
+
+    address: Any
+    key: bytes
+    parent: int
+    _line: Any = field(default=None, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the connection, which belongs to this process."""
+        return {**self.__dict__, "_line": None}
+
+    def start(self) -> None:
+        """Tie the worker to its parent's life."""
+        end_with_parent(self.parent)
+
+    def put(self, message: Any) -> None:
+        """Send a message, and wait until it has arrived."""
+        with suppress(OSError, EOFError):  # the parent is gone, and this process ends soon
+            if self._line is None:
+                self._line = connection.Client(self.address, authkey=self.key)
+            self._line.send(message)
+            self._line.recv()
+
+
+class Mailbox:
+    """Receives workers' messages in a queue.
+
+    Attributes
+    ----------
+    messages : queue.Queue
+        What has arrived.
+    """
+
+    def __init__(self) -> None:
+        self.messages: queue.Queue[Any] = queue.Queue()
+        self._key = secrets.token_bytes(32)
+        self._listener = connection.Listener(("127.0.0.1", 0), backlog=64, authkey=self._key)
+        self._open = True
+        threading.Thread(target=self._accept, name="mailbox", daemon=True).start()
+
+    def sender(self) -> Sender:
+        """Give what a worker sends with."""
+        return Sender(self._listener.address, self._key, os.getpid())
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._open = False
+        with suppress(OSError, EOFError):  # wakes the thread that waits for a worker
+            connection.Client(self._listener.address, authkey=self._key).close()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while self._open:
+            try:
+                line = self._listener.accept()
+            except (OSError, EOFError, AuthenticationError):
+                time.sleep(0.01)
+                continue  # not one of ours, or closed
+            threading.Thread(target=self._receive, args=(line,), daemon=True).start()
+
+    def _receive(self, line: connection.Connection) -> None:
+        with suppress(OSError, EOFError), line:
+            while True:
+                self.messages.put(line.recv())
+                line.send(None)

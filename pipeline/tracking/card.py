@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.config.options import Config, Source
+from pipeline.config.options import Config
 
 
 def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subject: int) -> str:
@@ -33,7 +33,7 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
         Markdown.
     """
     data = config.dataset
-    simulated = data.source is Source.simulated
+    simulated = data.source == "simulated"
     pooled, low, high = (auc.loc[row] for row in ("pooled", "pooled_low", "pooled_high"))
     kind = "**simulated** recordings: no human EEG was used" if simulated else "recordings of EEG"
     fitted = list(data.train_series)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.work.tasks import write_text, write_whole
+from pipeline.work.files import write_text, write_whole
 
 
 def identify_process(pid: int | None = None) -> list[float] | None:

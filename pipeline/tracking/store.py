@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.work.tasks import alone
+from pipeline.work.files import alone
 
 BUSY_SECONDS = 10.0  # another command may be writing at this moment
 PROBE_BYTES = 1 << 16

@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config.compose import compose, mistake
-from pipeline.config.methods.find import methods
+from pipeline.config.kinds import methods
 from pipeline.config.options import check
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError

@@ -17,7 +17,7 @@ from pipeline.config.options import plain
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Recording
 from pipeline.detectors.lstm.network import Detector, sigmoid
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import make_features
 from pipeline.serving.stream import Stream
 from pipeline.stages.context import Context
 from pipeline.stages.flow import run
@@ -144,7 +144,7 @@ def test_the_submission_is_what_a_stream_of_raw_samples_gives(finished, monkeypa
     context = Context(make_config(folder, "dataset=simulated", *SMALL))
     recording = Recording.load(context.ingest_folder.path, 2, 3, context.about)
     model = Detector.load(context.train_folder.path / "subj2_final_model.pt")
-    bank = FilterBank(500, **plain(context.config.filter))
+    bank = make_features(500, plain(context.config.filter))
     stream = Stream(bank, model, 2)
     pieces = np.array_split(np.asarray(recording.signal), [1, 500, 501, 4242])
     got = np.concatenate([stream.push(piece) for piece in pieces])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.compose import compose
-from pipeline.config.features import Filter, FilterStart
+from pipeline.config.filters.bank import FilterStart
 from pipeline.config.lstm import (
     Cell,
     LstmOptions,
@@ -40,7 +40,7 @@ from pipeline.config.options import plain
 from pipeline.detectors.base import Line
 from pipeline.detectors.registry import METHODS
 from pipeline.features.feature_series import Moments
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import make_features
 from tests.conftest import fit_data
 from tests.test_semi_markov import trials
 
@@ -269,7 +269,7 @@ def test_checkpoints_change_no_number(seconds, tmp_path):
     np.testing.assert_array_equal(outcome("lstm", options, tmp_path)[0], expected)
 
 
-FILTER = Filter(
+FILTER = BankFilter(
     highpass_hz=0.5, lowpass_hz=[1.0, 5.0], order=3, power_bands_hz=[[8.0, 14.0]],
     power_smoothing_hz=2.0, covariance_bands_hz=[[7.0, 30.0]], covariance_smoothing_hz=0.5,
     decimate=4, subsample=1, start=FilterStart.first,
@@ -283,16 +283,16 @@ FILTER_CASES = {
 
 
 def test_every_option_of_the_filter_bank_is_in_the_table():
-    assert {each.name for each in fields(Filter)} == set(FILTER_CASES)
+    assert {each.name for each in fields(BankFilter)} == set(FILTER_CASES)
 
 
 @pytest.mark.parametrize("option", FILTER_CASES)
 def test_every_option_of_the_filter_bank_changes_the_features(option, rng):
     signal = 100 + np.cumsum(rng.normal(0, 5, (1200, 3)), axis=0)
 
-    def features(options: Filter) -> np.ndarray:
+    def features(options: BankFilter) -> np.ndarray:
         options.check(250.0)
-        return FilterBank(250.0, **plain(options)).transform(signal)[0]
+        return make_features(250.0, plain(options)).transform(signal)[0]
 
     before = features(FILTER)
     for value in FILTER_CASES[option].others:

@@ -10,7 +10,7 @@ from pipeline.config.compose import compose
 from pipeline.config.options import plain
 from pipeline.detectors.lstm.network import make_network
 from pipeline.detectors.lstm.training import network_arguments
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import Features, make_features
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_every_parameter_starts_within_its_range_and_the_forget_gate_open():
         assert abs(values).max() > 0.05
 
 
-def bank() -> FilterBank:
-    return FilterBank(500.0, **plain(compose(["experiment=paszke2015"]).filter))
+def bank() -> Features:
+    return make_features(500.0, plain(compose(["experiment=paszke2015"]).filter))
 
 
 def test_the_filter_is_scipys_lfilter_on_every_third_row(rng):

@@ -11,7 +11,7 @@ import pytest
 from pipeline.config.options import plain
 from pipeline.data.recording import Recording
 from pipeline.detectors.lstm.network import hold
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import make_features
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
@@ -55,7 +55,7 @@ def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
             rows = np.arange(0, len(samples), level.every)
             parts = [predicted(member, samples)[rows] for member in level.members]
             return np.concatenate(parts, axis=1)
-        return FilterBank(level.about.rate, **plain(level.config.filter)).transform(samples)[0]
+        return make_features(level.about.rate, plain(level.config.filter)).transform(samples)[0]
 
     def predicted(level: Context, samples: np.ndarray) -> np.ndarray:
         model = load(level, jobs(level, found, final=False)[0])

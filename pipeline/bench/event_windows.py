@@ -46,7 +46,7 @@ from pipeline.detectors.lstm.scaling import fit_scalers
 from pipeline.detectors.lstm.training import Training, network_arguments
 from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import make_features
 
 DOC = PROJECT / "docs" / "recipes.md"
 TRAINING, HELD_OUT = (1, 2, 3, 4), (5, 6)
@@ -124,7 +124,7 @@ def network_answers(
     """Answer by the recipe's network, trained as the recipe trains."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
-    bank = FilterBank(windows.about.rate, **{**plain(config.filter), "decimate": 1})
+    bank = make_features(windows.about.rate, {**plain(config.filter), "decimate": 1})
     every = config.filter.decimate
     events = np.unique(windows.event[train])
 

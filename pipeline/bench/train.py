@@ -31,7 +31,7 @@ from pipeline.detectors.lstm.optimiser import make_optimiser
 from pipeline.detectors.lstm.own_projection import Learner
 from pipeline.detectors.lstm.training import Training, network_arguments
 from pipeline.features.feature_series import FeatureSeries, Moments
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import make_features
 
 DOC = PROJECT / "docs" / "bench-train.md"
 PRESETS = ("lstm", "paszke2015")
@@ -108,7 +108,7 @@ def main() -> None:
     for preset in PRESETS:
         config = compose([f"experiment={preset}"])
         options = LstmOptions(config.window, config.model, config.train)
-        bank = FilterBank(config.dataset.rate, **plain(config.filter))
+        bank = make_features(config.dataset.rate, plain(config.filter))
         n_features, n_events = bank.n_features(len(config.dataset.channels)), 6
         rows = -(-RAW_ROWS // bank.every)
         steps = len(plan_epoch([rows] * SERIES, options.window))

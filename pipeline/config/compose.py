@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from pipeline.config.methods.find import methods
+from pipeline.config.kinds import filters, methods
 from pipeline.config.options import Config, check, is_read, refuse_unread
 from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError
@@ -32,12 +32,15 @@ SHARED = (
 def register() -> None:
     """Make the classes known to Hydra under the names that the files of ``conf/`` start from.
 
-    ``schema`` is the whole configuration, ``method/<kind>_options`` the options of one method.
+    ``schema`` is the whole configuration, ``method/<kind>_options`` the options of one method,
+    ``filter/<kind>_options`` those of one kind of features.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for kind, options in methods().items():
         store.store(group="method", name=f"{kind}_options", node=options)
+    for kind, of_features in filters().items():
+        store.store(group="filter", name=f"{kind}_options", node=of_features)
 
 
 def compose(overrides: list[str]) -> Config:

@@ -16,11 +16,12 @@ from omegaconf import MISSING, OmegaConf
 
 from pipeline.config.dataset import Dataset
 from pipeline.config.demand import demand_of
-from pipeline.config.features import Filter, Stack
+from pipeline.config.filters.base import Filter
+from pipeline.config.kinds import option_names
 from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
-from pipeline.config.methods.find import option_names
 from pipeline.config.methods.lstm import LstmMethod
+from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
 
 Stage = Enum("Stage", ["simulate", "ingest", "filter", "train", "evaluate", "submit", "check"])

@@ -20,8 +20,8 @@ from pipeline.data.recording import Description
 from pipeline.detectors.base import Detector
 from pipeline.detectors.registry import METHODS
 from pipeline.errors import DataError
-from pipeline.features.filter_bank import FilterBank
 from pipeline.features.member_logits import side_by_side
+from pipeline.features.registry import make_features
 from pipeline.results.rows import hold, sigmoid
 from pipeline.work.files import write_text
 from pipeline.work.machine import threads
@@ -72,7 +72,7 @@ class FittedRecipe:
             parts = [(member.logits(signal, subject), member.every) for member in self.members]
             features = side_by_side(parts, len(signal), self.every)
         else:
-            features, _ = FilterBank(self.about.rate, **self.bank).transform(signal)
+            features, _ = make_features(self.about.rate, self.bank).transform(signal)
         if not np.isfinite(features).all():
             raise self._too_large(signal)
         return self.detectors[subject].predict(features, subject)

@@ -8,7 +8,7 @@ import mne
 import numpy as np
 
 from pipeline.errors import ConfigError
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import make_features
 
 if TYPE_CHECKING:
     from pipeline.stages.context import Context
@@ -60,7 +60,7 @@ def check_bank(context: Context) -> None:
     """
     how = "change the group filter (lower order, or cut-offs further from 0 and half of the rate)"
     try:
-        bank = FilterBank(context.about.rate, **context.bank)
+        bank = make_features(context.about.rate, context.bank)
         with np.errstate(all="ignore"):
             step = np.ones((4 * bank.every, len(context.about.channels)))
             step[1:] *= np.linspace(1, 100, len(step) - 1)[:, None]

@@ -17,6 +17,7 @@ from pipeline.data.recording import Description
 from pipeline.data.sources import SOURCES
 from pipeline.detectors.registry import METHODS
 from pipeline.errors import ConfigError
+from pipeline.features.registry import FEATURES
 from pipeline.stages import evaluate, features, ingest, members, report, simulate, submit, train
 from pipeline.tracking.runs import Tracker
 from pipeline.work.machine import cores
@@ -74,7 +75,7 @@ class Context:
 
     @property
     def bank(self) -> dict[str, Any]:
-        """The arguments of `FilterBank` after the rate."""
+        """The group ``filter``, plain: what the features are computed with."""
         return plain(self.config.filter)
 
     @property
@@ -136,7 +137,8 @@ class Context:
             return Folder(self.derived, "stack", read, (members.__name__,))
         read = {"rate": self.about.rate, **self.bank}
         upstream = self.ingest_folder.key
-        return Folder(self.derived, "filter", read, (features.__name__,), upstream)
+        code = (features.__name__, FEATURES[self.config.filter.kind][0])
+        return Folder(self.derived, "filter", read, code, upstream)
 
     @cached_property
     def train_folder(self) -> Folder:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.data.recording import Description, Recording
 from pipeline.features.feature_series import FeatureSeries, Moments
-from pipeline.features.filter_bank import FilterBank
+from pipeline.features.registry import make_features
 from pipeline.stages.ingest import recording_paths, task_name
 from pipeline.work.tasks import Report, Task
 
@@ -70,7 +70,7 @@ def work(
         Whether to keep the labels of the rows that are kept.
     """
     recording = Recording.load(folder, subject, series, about)
-    filters = FilterBank(about.rate, **bank)
+    filters = make_features(about.rate, bank)
     features, _ = filters.transform(recording.signal)
     labels = None
     if labelled and recording.events is not None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.compose import compose
-from pipeline.config.filters.bank import FilterStart
+from pipeline.config.filters.bank import BankFilter, FilterStart
 from pipeline.config.lstm import (
     Cell,
     LstmOptions,

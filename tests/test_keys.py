@@ -8,12 +8,17 @@ import shutil
 
 import pytest
 
+from pipeline.data.sources import SOURCES
 from pipeline.detectors.registry import METHODS
+from pipeline.features.registry import FEATURES
 from pipeline.work import keys
 from pipeline.work.keys import code_key, reached, source_file
 
-STAGES = ("simulate", "ingest", "features", "members", "train", "evaluate", "report", "submit")
-ROOTS = {stage: (f"pipeline.stages.{stage}",) for stage in STAGES} | {
+STAGES = ("simulate", "members", "train", "evaluate", "report", "submit")
+ROOTS: dict[str, tuple[str, ...]] = {s: (f"pipeline.stages.{s}",) for s in STAGES}
+ROOTS |= {"ingest": ("pipeline.stages.ingest", SOURCES["kaggle"])}
+ROOTS |= {"features": ("pipeline.stages.features", FEATURES["bank"][0])}
+ROOTS |= {
     f"train {kind}": ("pipeline.stages.train", entry.module) for kind, entry in METHODS.items()
 }
 

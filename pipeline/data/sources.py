@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
-from pipeline.data.recording import Description, Recording
+from pipeline.data.series import Series
 
 # By ``dataset.source``.
 SOURCES = {
@@ -20,40 +19,7 @@ SOURCES = {
 }
 
 
-class Series(Protocol):
-    """The raw files of one series, before they are read."""
-
-    @property
-    def subject(self) -> int:
-        """Whose."""
-
-    @property
-    def series(self) -> int:
-        """Its number."""
-
-    @property
-    def name(self) -> str:
-        """How its files are named, e.g. ``subj3_series7``."""
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files that it is read from; their bytes are what the recording depends on."""
-
-    @property
-    def labelled(self) -> bool:
-        """Whether its labels are read, too."""
-
-    def read(self, about: Description) -> Recording:
-        """Read and check it.
-
-        Raises
-        ------
-        DataError
-            Naming the file, the place and what to do.
-        """
-
-
-Find = Callable[[Path, list[int], list[int], list[int]], "list[Series]"]
+Find = Callable[[Path, list[int], list[int], list[int]], list[Series]]
 
 
 def finder(source: str) -> Find:

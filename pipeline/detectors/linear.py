@@ -81,7 +81,7 @@ class LinearDetector:
                 weights[:, event], bias[event] = _fit_event(options, features, column)
             data.report(1 / labels.shape[1], {})
         single = weights.astype(np.float32), bias.astype(np.float32)
-        line = {"epoch": 1.0, "step": 1, "loss": np.nan, "learning_rate": np.nan, "best": True}
+        line = {"best": True}  # nothing is learned step by step
         return cls(*single, options.tap_count, options.tap_every, scalers), [line]
 
     def predict(self, features: np.ndarray, subject: int) -> np.ndarray:

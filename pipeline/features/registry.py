@@ -6,30 +6,14 @@ and does what `Features` says. It never looks ahead. `FilterBank` is the pattern
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
+from pipeline.features.interface import Features, build
 
 # By ``filter.kind``.
-FEATURES = {"bank": ("pipeline.features.filter_bank", "FilterBank")}
-
-
-class Features(Protocol):
-    """Turns samples into feature rows, chunk by chunk."""
-
-    @property
-    def every(self) -> int:
-        """Recorded rows to a feature row."""
-
-    def n_features(self, n_channels: int) -> int:
-        """Count the features of so many channels."""
-
-    def start(self, first: np.ndarray) -> Any:
-        """Give the state before the first sample, shape (C,)."""
-
-    def transform(self, signal: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
-        """Turn the next samples, shape (n, C), into features, shape (n', F), and a new state."""
+FEATURES = {
+    "bank": ("pipeline.features.filter_bank", "FilterBank"),
+}
 
 
 def make_features(rate: float, options: dict[str, Any]) -> Features:
@@ -42,6 +26,4 @@ def make_features(rate: float, options: dict[str, Any]) -> Features:
     options : dict
         The group ``filter``, plain. Without ``kind`` it is a filter bank.
     """
-    rest = {key: value for key, value in options.items() if key != "kind"}
-    module, name = FEATURES[options.get("kind", "bank")]
-    return getattr(import_module(module), name)(rate, **rest)
+    return build(FEATURES[options.get("kind", "bank")], rate, options)

@@ -79,6 +79,11 @@ class Context:
         return plain(self.config.filter)
 
     @property
+    def feature_kind(self) -> tuple[str, str]:
+        """Module and class that compute the features."""
+        return FEATURES[self.config.filter.kind]
+
+    @property
     def plain_options(self) -> dict[str, Any]:
         """What the detector reads and its result depends on."""
         read = plain(self.config.detector_options)
@@ -137,7 +142,7 @@ class Context:
             return Folder(self.derived, "stack", read, (members.__name__,))
         read = {"rate": self.about.rate, **self.bank}
         upstream = self.ingest_folder.key
-        code = (features.__name__, FEATURES[self.config.filter.kind][0])
+        code = (features.__name__, self.feature_kind[0])
         return Folder(self.derived, "filter", read, code, upstream)
 
     @cached_property

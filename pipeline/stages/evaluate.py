@@ -17,7 +17,7 @@ from pipeline.stages.jobs import Key, jobs, logits_file
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
 # What is drawn of the held-out series, with the headings in the report.

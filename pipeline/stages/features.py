@@ -10,12 +10,12 @@ import numpy as np
 
 from pipeline.data.recording import Description, Recording
 from pipeline.features.feature_series import FeatureSeries, Moments
-from pipeline.features.registry import make_features
+from pipeline.features.interface import build
 from pipeline.stages.ingest import recording_paths, task_name
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
 
@@ -32,7 +32,8 @@ def tasks(context: Context, found: Sequence[Series]) -> list[Task]:
             context.feature_folder, task_name(raw), recording_paths(context, raw), files(raw), work,
             {
                 "folder": context.ingest_folder.path, "subject": raw.subject, "series": raw.series,
-                "about": context.about, "bank": context.bank, "labelled": raw.labelled,
+                "about": context.about, "bank": context.bank,
+                "kind": context.feature_kind, "labelled": raw.labelled,
             },
         )
         for raw in found
@@ -48,6 +49,7 @@ def work(
     series: int,
     about: Description,
     bank: dict[str, Any],
+    kind: tuple[str, str],
     labelled: bool,
 ) -> None:
     """Turn one recording into features: see `FeatureSeries.save` for what is written.
@@ -65,12 +67,14 @@ def work(
     about : Description
         What the recordings share.
     bank : dict
-        The arguments of `FilterBank` after ``rate``.
+        The group ``filter``, plain.
+    kind : (str, str)
+        Module and class that compute the features.
     labelled : bool
         Whether to keep the labels of the rows that are kept.
     """
     recording = Recording.load(folder, subject, series, about)
-    filters = make_features(about.rate, bank)
+    filters = build(kind, about.rate, bank)
     features, _ = filters.transform(recording.signal)
     labels = None
     if labelled and recording.events is not None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config.options import Config, Stage
-from pipeline.data.sources import Series, finder
+from pipeline.data.series import Series
+from pipeline.data.sources import finder
 from pipeline.results import scoring
 from pipeline.stages import evaluate, features, ingest, members, record, report, simulate, submit
 from pipeline.stages import train as training

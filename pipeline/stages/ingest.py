@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.data.recording import Description
-from pipeline.data.sources import Series
+from pipeline.data.series import Series
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pipeline.config.lstm import Scaler, Scope
 from pipeline.data.recording import series_name
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
     from pipeline.work.tasks import Folder
 

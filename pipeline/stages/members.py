@@ -16,7 +16,7 @@ from pipeline.stages.jobs import Job, Key, fold_jobs, jobs, last_jobs, logits_fi
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
 

@@ -20,7 +20,7 @@ from pipeline.work.files import contents
 from pipeline.work.keys import digest
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
 

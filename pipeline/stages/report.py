@@ -15,7 +15,7 @@ from pipeline.stages.ingest import recording_paths
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
 

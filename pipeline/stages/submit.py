@@ -21,7 +21,7 @@ from pipeline.stages.jobs import Key, logits_file
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
 

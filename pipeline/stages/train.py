@@ -20,8 +20,12 @@ from pipeline.stages.jobs import Job, Key, logits_file, place
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.data.sources import Series
+    from pipeline.data.series import Series
     from pipeline.stages.context import Context
+
+
+# What a line of the history has where the method does not say it.
+UNKNOWN = {"epoch": 1.0, "step": 1, "loss": np.nan, "learning_rate": np.nan, "best": False}
 
 
 def options(context: Context) -> dict[str, Any]:
@@ -134,6 +138,7 @@ def work(
     for series in [*data.held_out, *series_of(job.test)]:
         logits = fitted.predict(series.features, series.subject)
         np.save(scratch / logits_file((series.subject, series.series)), logits)
+    history = [{**UNKNOWN, **line} for line in history]
     history = _with_score(history, data, scratch, time.monotonic() - begun)
     pd.DataFrame(history).to_csv(scratch / job.lines, index=False)
     fitted.save(scratch / job.model)

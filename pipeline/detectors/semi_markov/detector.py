@@ -75,7 +75,7 @@ class SemiMarkovDetector:
                 )
             widths += seen
             data.report(1 / len(subjects), {})
-        line = {"epoch": 1.0, "step": 1, "loss": np.nan, "learning_rate": np.nan, "best": True}
+        line = {"best": True}  # nothing is learned step by step
         return cls(chains, options.tap_count, int(np.median(widths)) // 2), [line]
 
     def predict(self, features: np.ndarray, subject: int) -> np.ndarray:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.data.series import Series
+if TYPE_CHECKING:  # the configuration's check reads this module, and must start quickly
+    from pathlib import Path
+
+    from pipeline.data.series import Series
 
 # By ``dataset.source``.
 SOURCES = {
@@ -19,9 +22,8 @@ SOURCES = {
 }
 
 
-Find = Callable[[Path, list[int], list[int], list[int]], list[Series]]
-
-
-def finder(source: str) -> Find:
+def finder(
+    source: str,
+) -> Callable[[Path, list[int], list[int], list[int]], list[Series]]:
     """Give a source's ``find_series``."""
     return import_module(SOURCES[source]).find_series

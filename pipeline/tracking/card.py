@@ -5,9 +5,13 @@ Its parts follow Mitchell et al. (2019), "Model Cards for Model Reporting".
 
 from __future__ import annotations
 
-import pandas as pd
+import math
+from typing import TYPE_CHECKING
 
 from pipeline.config.options import Config
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subject: int) -> str:
@@ -104,4 +108,4 @@ def _listed(series: list[int]) -> str:
 
 
 def _figure(auc: float) -> str:
-    return "one class" if pd.isna(auc) else f"{auc:.4f}"
+    return "one class" if math.isnan(auc) else f"{auc:.4f}"

@@ -8,13 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from pipeline.config.options import Config
 from pipeline.tracking.card import model_card
 from pipeline.tracking.settings import set_defaults
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
 set_defaults()

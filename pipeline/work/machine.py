@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 PARALLEL = "PIPELINE_PARALLEL_JOBS"
 """In the environment of a sweep's jobs: how many of them run at once."""
 
@@ -32,6 +30,8 @@ def threads(count: int) -> Iterator[None]:
     count : int
         Threads of BLAS, OpenMP and PyTorch.
     """
+    from threadpoolctl import threadpool_limits  # here: the command line must start quickly
+
     torch: Any = sys.modules.get("torch")  # not imported for tasks that do not need it
     before = torch.get_num_threads() if torch else 0
     if torch:

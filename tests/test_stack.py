@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.compose import compose_members
 from pipeline.data.kaggle_files import RawFile, RawSeries
-from pipeline.data.recording import series_name
+from pipeline.data.names import series_name
 from pipeline.errors import ConfigError
 from pipeline.features.feature_series import FeatureSeries
 from pipeline.stages import flow, members

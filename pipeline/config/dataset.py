@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
 from pipeline.config.demand import Demand, demand_of
+from pipeline.data.names import LONGEST
 from pipeline.data.simulator.options import refusal
-from pipeline.data.sources import SOURCES
+from pipeline.data.sources import NUMBERED, SOURCES
 
 
 @dataclass
@@ -36,14 +38,14 @@ class Dataset:
     rate: float = MISSING
     unit_volts: float = MISSING
     montage: str = MISSING
-    subjects: list[int] = field(default_factory=list)
-    train_series: list[int] = MISSING
-    valid_series: list[int] = MISSING
-    test_series: list[int] = MISSING
+    subjects: list[Any] = field(default_factory=list)
+    train_series: list[Any] = MISSING
+    valid_series: list[Any] = MISSING
+    test_series: list[Any] = MISSING
     simulation: Simulation = field(default_factory=Simulation)
 
     @property
-    def labelled(self) -> list[int]:
+    def labelled(self) -> list[Any]:
         """The series that need labels: those to train and to validate on."""
         return [*self.train_series, *self.valid_series]
 
@@ -66,6 +68,8 @@ class Dataset:
             values = list(getattr(self, key))
             demand(len(values) > 0, key, "must not be empty")
             demand(len(set(values)) == len(values), key, "names one thing twice")
+        for key in ("subjects", "train_series", "valid_series", "test_series"):
+            self._check_names(demand, key)
         seen = set(self.train_series)
         for key in ("valid_series", "test_series"):
             both = seen & set(getattr(self, key))
@@ -73,6 +77,17 @@ class Dataset:
             seen |= set(getattr(self, key))
         if self.source == "simulated":
             self._check_simulation(demand, max(seen))
+
+    def _check_names(self, demand: Demand, key: str) -> None:
+        """Refuse what is no name of a subject or a series, for this source."""
+        values = list(getattr(self, key))
+        numbers = all(type(value) is int and value >= 0 for value in values)
+        if self.source in NUMBERED:
+            demand(numbers, key, "must be whole numbers, as in the files' names")
+        named = all(
+            type(value) in (int, str) and 0 < len(str(value)) <= LONGEST for value in values
+        )
+        demand(named, key, f"must be names of at most {LONGEST} characters, or numbers")
 
     def _check_simulation(self, demand: Demand, last_series: int) -> None:
         sim = self.simulation

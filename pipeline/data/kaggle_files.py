@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data.csv_table import Table, read_table
+from pipeline.data.names import series_name
 from pipeline.data.raw_files import (
     MOST_SERIES_BYTES,
     MOST_SUBMISSION_BYTES,
@@ -24,7 +25,7 @@ from pipeline.data.raw_files import (
     printable,
     raw_files,
 )
-from pipeline.data.recording import Description, Recording, series_name
+from pipeline.data.recording import Description, Recording
 from pipeline.errors import DataError
 
 _SERIES_FILE = re.compile(r"subj([0-9]{1,6})_series([0-9]{1,6})_(data|events)\.csv(\.gz)?")

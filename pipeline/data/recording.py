@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pipeline.data.names import Id, series_name
+
 if TYPE_CHECKING:
     import mne
-
-
-def series_name(subject: int, series: int) -> str:
-    """Name a series as its files and its rows are named, e.g. ``subj3_series7``."""
-    return f"subj{subject}_series{series}"
 
 
 class DescribesRecordings(Protocol):
@@ -75,8 +72,8 @@ class Recording:
 
     Parameters
     ----------
-    subject, series : int
-        Which one it is; recordings are ordered by these two as numbers.
+    subject, series : int or Name
+        Which one it is; recordings are ordered by these two as people count.
     signal : ndarray, shape (T, C)
         The samples in the file's own units, in a compact type, often memory-mapped read-only.
     events : ndarray of uint8, shape (T, E), or None
@@ -85,8 +82,8 @@ class Recording:
         Names, rate and units.
     """
 
-    subject: int
-    series: int
+    subject: Id
+    series: Id
     signal: np.ndarray
     events: np.ndarray | None
     about: Description
@@ -97,14 +94,14 @@ class Recording:
         return series_name(self.subject, self.series)
 
     @classmethod
-    def load(cls, folder: Path, subject: int, series: int, about: Description) -> Recording:
+    def load(cls, folder: Path, subject: Id, series: Id, about: Description) -> Recording:
         """Open an ingested recording, memory-mapped.
 
         Parameters
         ----------
         folder : Path
             Where ingestion put it.
-        subject, series : int
+        subject, series : int or Name
             Which one.
         about : Description
             What the data set's recordings share.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.data.names import Id
 from pipeline.data.recording import Description, Recording
 
 
@@ -12,12 +13,12 @@ class Series(Protocol):
     """The raw files of one series, before they are read."""
 
     @property
-    def subject(self) -> int:
+    def subject(self) -> Id:
         """Whose."""
 
     @property
-    def series(self) -> int:
-        """Its number."""
+    def series(self) -> Id:
+        """Its number or name."""
 
     @property
     def name(self) -> str:

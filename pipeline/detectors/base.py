@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from pipeline.data.names import Id
 from pipeline.features.feature_series import FeatureSeries, Moments
 
 Report = Callable[[float, dict[str, Any]], None]
@@ -86,7 +87,7 @@ class Detector(Protocol):
             Where nothing can be learned, saying which option or series to change.
         """
 
-    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+    def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, float32, shape (T', E)."""
 
     def save(self, path: Path) -> None:

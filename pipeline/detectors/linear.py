@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pipeline.data.names import Id
 from pipeline.detectors.base import FitData, Line
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
 from pipeline.detectors.taps import back
@@ -84,7 +85,7 @@ class LinearDetector:
         line = {"best": True}  # nothing is learned step by step
         return cls(*single, options.tap_count, options.tap_every, scalers), [line]
 
-    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+    def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
         ready, parts = standardise(features, self.scalers[subject]), []
         for begin in range(0, len(ready), CHUNK):

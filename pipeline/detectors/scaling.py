@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pipeline.data.names import Id, identity
 from pipeline.features.feature_series import FeatureSeries, Moments
 
 Scaler = tuple[np.ndarray, np.ndarray]
 """The mean and the standard deviation of each feature, each of shape (F,)."""
 
-Scalers = dict[int, Scaler]
+Scalers = dict[Id, Scaler]
 """By subject."""
 
 
@@ -43,4 +44,4 @@ def pack(scalers: Scalers) -> dict[str, list[torch.Tensor]]:
 
 def unpack(stored: dict[str, list[torch.Tensor]]) -> Scalers:
     """Turn what `pack` made back into scalers."""
-    return {int(k): (v[0].numpy(), v[1].numpy()) for k, v in stored.items()}
+    return {identity(k): (v[0].numpy(), v[1].numpy()) for k, v in stored.items()}

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline.data.names import Id
 from pipeline.detectors.base import FitData, Line
 from pipeline.detectors.device import choose_device
 from pipeline.detectors.dropout import Dropout
@@ -180,7 +181,7 @@ class TapNetworkDetector:
         return cls(network, options, n_features, n_events, scalers), lines
 
     @torch.no_grad()
-    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+    def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
         self.network.eval()
         device = next(self.network.parameters()).device

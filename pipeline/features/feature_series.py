@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.recording import series_name
+from pipeline.data.names import Id, series_name
 
 # Added to each eigenvalue when features are whitened: neighbouring low-passes are nearly the same,
 # and without it the directions in which they differ by rounding alone would be blown up.
@@ -94,7 +94,7 @@ class FeatureSeries:
 
     Parameters
     ----------
-    subject, series : int
+    subject, series : int or Name
         Which one.
     features : ndarray of float32, shape (T', F)
         Not yet standardised.
@@ -104,8 +104,8 @@ class FeatureSeries:
         Of this series.
     """
 
-    subject: int
-    series: int
+    subject: Id
+    series: Id
     features: np.ndarray
     labels: np.ndarray | None
     moments: Moments
@@ -119,7 +119,7 @@ class FeatureSeries:
             np.save(f"{stem}_labels.npy", self.labels)
 
     @classmethod
-    def load(cls, folder: Path, subject: int, series: int) -> FeatureSeries:
+    def load(cls, folder: Path, subject: Id, series: Id) -> FeatureSeries:
         """Open what `save` wrote."""
         stem = folder / series_name(subject, series)
         labels = Path(f"{stem}_labels.npy")

@@ -10,7 +10,8 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from pipeline.data.recording import Description, Recording, label_runs, series_name
+from pipeline.data.names import Id, series_name
+from pipeline.data.recording import Description, Recording, label_runs
 from pipeline.work.tasks import Report
 
 AROUND = (-1.0, 1.0)  # s around an event's centre
@@ -19,7 +20,7 @@ NOTHING = "nothing"  # what is in the file of a series without a whole epoch
 
 
 def average_series(
-    scratch: Path, report: Report, folder: Path, subject: int, series: int, about: Description
+    scratch: Path, report: Report, folder: Path, subject: Id, series: Id, about: Description
 ) -> None:
     """Average one series around each of its events (the work of one task).
 
@@ -33,7 +34,7 @@ def average_series(
         Not used: the task is short.
     folder : Path
         The ingested recordings.
-    subject, series : int
+    subject, series : int or Name
         Which one.
     about : Description
         What the recordings share.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.names import Id, identity
 from pipeline.data.recording import Description
 from pipeline.detectors.base import Detector
 from pipeline.detectors.registry import METHODS
@@ -44,7 +45,7 @@ class FittedRecipe:
         Arguments of `pipeline.features.filter_bank.FilterBank` after the rate; None for a stack.
     members : tuple of FittedRecipe
         A stack's first level, whose logits are its features.
-    detectors : dict of int to Detector
+    detectors : dict of int or Name to Detector
         By subject.
     """
 
@@ -52,16 +53,16 @@ class FittedRecipe:
     every: int
     bank: dict[str, Any] | None
     members: tuple[FittedRecipe, ...]
-    detectors: dict[int, Detector]
+    detectors: dict[Id, Detector]
 
-    def logits(self, signal: np.ndarray, subject: int) -> np.ndarray:
+    def logits(self, signal: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series at the features' rate, with as many threads as the process has.
 
         Parameters
         ----------
         signal : ndarray, shape (T, C)
             The raw samples, from the series' start.
-        subject : int
+        subject : int or Name
             Whose.
 
         Returns
@@ -85,7 +86,7 @@ class FittedRecipe:
             "large for a sample of EEG"
         )
 
-    def predict(self, signal: np.ndarray, subject: int) -> np.ndarray:
+    def predict(self, signal: np.ndarray, subject: Id) -> np.ndarray:
         """Give the probability of every event at every sample.
 
         One thread computes, because the last bits of a sum depend on how many threads share it.
@@ -94,7 +95,7 @@ class FittedRecipe:
         ----------
         signal : ndarray, shape (T, C)
             The raw samples of one series, in the files' units, from the series' start.
-        subject : int
+        subject : int or Name
             Whose; one that was learned from.
 
         Returns
@@ -150,9 +151,9 @@ class FittedRecipe:
                 f"it has {', '.join(METHODS)}"
             )
         method = METHODS[stored["kind"]].load()
-        detectors: dict[int, Detector] = {}
+        detectors: dict[Id, Detector] = {}
         for name, subjects in stored["models"].items():
-            detectors |= dict.fromkeys(subjects, method.load(folder / name))
+            detectors |= dict.fromkeys(map(identity, subjects), method.load(folder / name))
         members = tuple(cls.load(folder / f"member{i}") for i in range(stored["members"]))
         return cls(Description(**about), stored["every"], stored["bank"], members, detectors)
 
@@ -163,7 +164,7 @@ def export(
     every: int,
     bank: dict[str, Any] | None,
     kind: str,
-    models: dict[Path, list[int]],
+    models: dict[Path, list[Id]],
     members: int,
 ) -> None:
     """Copy fitted models into a folder with what `FittedRecipe.load` needs beside them.
@@ -176,7 +177,7 @@ def export(
         See `FittedRecipe`.
     kind : str
         The method, a key of `pipeline.detectors.registry.METHODS`.
-    models : dict of Path to list of int
+    models : dict of Path to list of int or Name
         Each model's file, and the subjects it is for.
     members : int
         How many a stack has.

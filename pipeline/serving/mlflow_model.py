@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.pyfunc import PythonModel  # noqa: E402
 from mlflow.telemetry import set_telemetry_client  # noqa: E402
 
+from pipeline.data.names import identity  # noqa: E402
 from pipeline.errors import DataError  # noqa: E402
 from pipeline.serving.fitted_recipe import FittedRecipe  # noqa: E402
 
@@ -66,7 +67,7 @@ class ServedRecipe(PythonModel):
         subject = (params or {}).get("subject", min(self.recipe.detectors))
         try:
             samples = real_numbers(model_input, about.channels)
-            probabilities = self.recipe.predict(samples, int(subject))
+            probabilities = self.recipe.predict(samples, identity(subject))
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         return pd.DataFrame(probabilities, columns=list(about.events))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.data.names import Id
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.network import State
 from pipeline.features.filter_bank import BankState, FilterBank
@@ -44,11 +45,11 @@ class Stream:
         The one whose features the detector learned from.
     detector : LstmDetector
         Trained.
-    subject : int
+    subject : int or Name
         Whose scaler is used.
     """
 
-    def __init__(self, bank: FilterBank, detector: LstmDetector, subject: int) -> None:
+    def __init__(self, bank: FilterBank, detector: LstmDetector, subject: Id) -> None:
         self.bank, self.detector, self.subject = bank, detector, subject
         self.state: StreamState | None = None
 

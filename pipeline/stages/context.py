@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from pipeline.config.compose import compose_members
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import path
+from pipeline.data.names import Id, identity
 from pipeline.data.recording import Description
 from pipeline.data.sources import SOURCES
 from pipeline.detectors.registry import METHODS
@@ -43,7 +44,10 @@ class Context:
         self.config, self.say = config, say
         data = config.dataset
         self.about = Description.of(data)
-        self.labelled, self.unlabelled = data.labelled, list(data.test_series)
+        self.train_series = [identity(series) for series in data.train_series]
+        self.valid_series = [identity(series) for series in data.valid_series]
+        self.labelled = self.train_series + self.valid_series
+        self.unlabelled = [identity(series) for series in data.test_series]
         self.workers = config.workers or cores()
         self.entry = METHODS[config.method.kind]
         self.members = [Context(member, say) for member in compose_members(config)]
@@ -66,12 +70,12 @@ class Context:
         return OmegaConf.to_yaml(OmegaConf.structured(self.config))
 
     @property
-    def subjects(self) -> list[int]:
+    def subjects(self) -> list[Id]:
         """The subjects that are named; none named are all that are there."""
         data = self.config.dataset
         if data.source == "simulated" and not data.subjects:
             return list(range(1, data.simulation.subjects + 1))
-        return sorted(data.subjects)
+        return sorted(identity(subject) for subject in data.subjects)
 
     @property
     def bank(self) -> dict[str, Any]:

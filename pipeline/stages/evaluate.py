@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.data.recording import Description, series_name
+from pipeline.data.names import series_name, subject_name
+from pipeline.data.recording import Description
 from pipeline.results import figures, scoring
 from pipeline.results.rows import hold, sigmoid
 from pipeline.results.uncertainty import auc_interval
@@ -86,8 +87,7 @@ def auc_table(
 
     Parameters
     ----------
-    truth, scores : dict of (int, int) to ndarray, each of shape (T, E)
-        By (subject, series).
+    truth, scores : dict of (subject, series) to ndarray, each of shape (T, E)
     events : tuple of str
         The columns.
 
@@ -95,7 +95,7 @@ def auc_table(
     -------
     DataFrame
         A column per event and their mean. Rows: ``pooled`` (all rows of all subjects together),
-        ``subj<n>``, ``subject_mean``, and ``pooled_low`` to ``pooled_high`` (95 % over trials).
+        ``subj<name>``, ``subject_mean``, and ``pooled_low`` to ``pooled_high`` (95 % over trials).
     """
     pooled = scoring.score(
         np.concatenate(list(truth.values())), np.concatenate(list(scores.values())), events
@@ -103,7 +103,7 @@ def auc_table(
     rows = {"pooled": pooled}
     for subject in sorted({subject for subject, _ in truth}):
         mine = [key for key in truth if key[0] == subject]
-        rows[f"subj{subject}"] = scoring.score(
+        rows[subject_name(subject)] = scoring.score(
             np.concatenate([truth[key] for key in mine]),
             np.concatenate([scores[key] for key in mine]),
             events,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.data.names import Id
 from pipeline.data.recording import Description, Recording
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.interface import build
@@ -45,8 +46,8 @@ def work(
     report: Report,
     *,
     folder: Path,
-    subject: int,
-    series: int,
+    subject: Id,
+    series: Id,
     about: Description,
     bank: dict[str, Any],
     kind: tuple[str, str],
@@ -62,7 +63,7 @@ def work(
         Not used: the task is short.
     folder : Path
         The ingested recordings.
-    subject, series : int
+    subject, series : int or Name
         Which one.
     about : Description
         What the recordings share.

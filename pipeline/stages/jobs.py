@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.config.lstm import Scaler, Scope
-from pipeline.data.recording import series_name
+from pipeline.data.names import Id, in_file_name, series_name, subject_name
+from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     from pipeline.data.series import Series
     from pipeline.stages.context import Context
     from pipeline.work.tasks import Folder
 
-Key = tuple[int, int]
+Key = tuple[Id, Id]
 """A series: (subject, series)."""
 
 
@@ -29,12 +30,12 @@ class Job:
     ----------
     name : str
         E.g. ``subj3_validate``.
-    fit : tuple of (int, int)
+    fit : tuple of Key
         (subject, series) that are learned from.
-    held_out : tuple of (int, int)
+    held_out : tuple of Key
         (subject, series) whose labels choose the epoch and give the score. If there are none, a
         network trains for as many epochs as the `history` of its validating twin says.
-    test : tuple of (int, int)
+    test : tuple of Key
         (subject, series) that are only predicted.
     folder : Path
         Where the features are.
@@ -42,7 +43,7 @@ class Job:
         The columns' names.
     history : Path, optional
         The validating twin's ``_history.csv``.
-    scale : tuple of (int, int)
+    scale : tuple of Key
         (subject, series) that one scaler for all subjects is fitted on; empty for one scaler per
         subject, fitted on its own series of `fit`.
     folds : int
@@ -98,11 +99,11 @@ def place(context: Context, job: Job) -> Folder:
     )
 
 
-def groups(context: Context, found: Sequence[Series]) -> dict[str, list[int]]:
+def groups(context: Context, found: Sequence[Series]) -> dict[str, list[Id]]:
     """Say which subjects share a model, by the model's name."""
     subjects = sorted({raw.subject for raw in found})
     if context.config.train.scope is Scope.subject:
-        return {f"subj{s}": [s] for s in subjects}
+        return {subject_name(s): [s] for s in subjects}
     return {"all": subjects}
 
 
@@ -111,11 +112,11 @@ def jobs(context: Context, found: Sequence[Series], final: bool) -> list[Job]:
 
     Without ``train.refit`` the validating models predict the test series, and none follow.
     """
-    data, train = context.config.dataset, context.config.train
+    train = context.config.train
     if final and not train.refit:
         return []
-    fit = context.labelled if final else list(data.train_series)
-    held_out = [] if final else list(data.valid_series)
+    fit = context.labelled if final else context.train_series
+    held_out = [] if final else context.valid_series
     test = context.unlabelled if final or not train.refit else []
     planned = _jobs(context, found, "final" if final else "validate", fit, held_out, test)
     if not final:
@@ -132,17 +133,18 @@ def last_jobs(context: Context, found: Sequence[Series]) -> list[Job]:
     return jobs(context, found, final=True) or jobs(context, found, final=False)
 
 
-def folds(series: Sequence[int], count: int) -> list[list[int]]:
+def folds(series: Sequence[Id], count: int) -> list[list[Id]]:
     """Split series into so many folds of neighbours, as even as can be."""
-    return [[int(s) for s in fold] for fold in np.array_split(sorted(series), count)]
+    ordered = sorted(series)
+    return [[ordered[i] for i in fold] for fold in np.array_split(range(len(ordered)), count)]
 
 
 def fold_jobs(context: Context, found: Sequence[Series], count: int) -> list[Job]:
     """Plan the fits that predict the training series themselves, a fold at a time."""
-    series, planned = list(context.config.dataset.train_series), []
+    series, planned = context.train_series, []
     for fold in folds(series, count):
         rest = [s for s in series if s not in fold]
-        name = "without" + "-".join(str(s) for s in fold)
+        name = "without" + "-".join(in_file_name(s) for s in fold)
         planned += [
             replace(job, folds=count) for job in _jobs(context, found, name, rest, [], fold)
         ]
@@ -153,25 +155,34 @@ def _jobs(
     context: Context,
     found: Sequence[Series],
     name: str,
-    fit: list[int],
-    held_out: list[int],
-    test: list[int],
+    fit: list[Id],
+    held_out: list[Id],
+    test: list[Id],
 ) -> list[Job]:
-    """Plan a fit for each model, on these series."""
-    everyone = sorted({raw.subject for raw in found})
+    """Plan a fit for each model, on those of these series that are there."""
+    there = {(raw.subject, raw.series) for raw in found}
+    everyone = sorted({subject for subject, _ in there})
     scale = {
         Scaler.subject: [], Scaler.shared: fit, Scaler.shared_labelled: context.labelled
     }[context.config.train.scaler]  # fmt: skip
-    return [
+
+    def keys(subjects: Sequence[Id], series: Sequence[Id]) -> tuple[Key, ...]:
+        return tuple((s, r) for s in subjects for r in sorted(series) if (s, r) in there)
+
+    planned = [
         Job(
-            f"{group}_{name}",
-            tuple((s, r) for s in subjects for r in sorted(fit)),
-            tuple((s, r) for s in subjects for r in sorted(held_out)),
-            tuple((s, r) for s in subjects for r in sorted(test)),
-            context.feature_folder.path,
-            context.about.events,
-            None,
-            tuple((s, r) for s in everyone for r in sorted(scale)),
+            f"{group}_{name}", keys(subjects, fit), keys(subjects, held_out), keys(subjects, test),
+            context.feature_folder.path, context.about.events, None, keys(everyone, scale),
         )
         for group, subjects in groups(context, found).items()
-    ]
+    ]  # fmt: skip
+    for job, subjects in zip(planned, groups(context, found).values(), strict=True):
+        for wanted, named, kind in ((fit, job.fit, "train"), (held_out, job.held_out, "valid")):
+            if wanted and not named:
+                raise DataError(
+                    f"subject {', '.join(map(str, subjects))}: has none of the series "
+                    f"{', '.join(map(str, wanted))}, which dataset.{kind}_series names; leave the "
+                    "subject out (dataset.subjects=[...]), name a series that it has, or fit one "
+                    "model for all (train.scope=global)"
+                )
+    return planned

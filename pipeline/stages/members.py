@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.data.names import Id
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.stages.features import files
@@ -67,8 +68,8 @@ def work(
     scratch: Path,
     report: Report,
     *,
-    subject: int,
-    series: int,
+    subject: Id,
+    series: Id,
     logits: list[tuple[Path, int]],
     every: int,
     signal: Path,
@@ -84,7 +85,7 @@ def work(
         Where to write.
     report : callable
         Not used: the task is short.
-    subject, series : int
+    subject, series : int or Name
         Which one.
     logits : list of (Path, int)
         A member's logits, (T', E), and how many recorded rows lie between two of them.

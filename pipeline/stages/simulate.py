@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.kaggle_files import RawFile, RawSeries
-from pipeline.data.recording import Description, series_name
+from pipeline.data.names import series_name
+from pipeline.data.recording import Description
 from pipeline.data.simulator.format import write_series
 from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
@@ -34,7 +35,10 @@ def options(context: Context) -> dict[str, Any]:
 
 
 def series(context: Context) -> list[RawSeries]:
-    """List the raw files that `tasks` write, ordered by (subject, series)."""
+    """List the raw files that `tasks` write, ordered by (subject, series).
+
+    The configuration's check has seen that both are whole numbers.
+    """
     found, folder = [], context.simulate_folder.path
     for subject in context.subjects:
         for number in sorted([*context.labelled, *context.unlabelled]):
@@ -42,7 +46,9 @@ def series(context: Context) -> list[RawSeries]:
             half = folder / ("train" if labelled else "test")
             name = series_name(subject, number)
             events = RawFile(half / f"{name}_events.csv") if labelled else None
-            found.append(RawSeries(subject, number, RawFile(half / f"{name}_data.csv"), events))
+            found.append(
+                RawSeries(int(subject), int(number), RawFile(half / f"{name}_data.csv"), events)
+            )
     return found
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.data.kaggle_files import RawFile, find_sample
-from pipeline.data.recording import Description, series_name
+from pipeline.data.names import series_name
+from pipeline.data.recording import Description
 from pipeline.results.rows import hold, sigmoid
 from pipeline.results.submission import (
     check_submission,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config.lstm import Scaler, Scope
-from pipeline.data.recording import series_name
+from pipeline.data.names import series_name
 from pipeline.detectors.base import Detector, FitData
 from pipeline.features.feature_series import FeatureSeries
 from pipeline.results.scoring import held_out_line

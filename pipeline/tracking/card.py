@@ -6,15 +6,17 @@ Its parts follow Mitchell et al. (2019), "Model Cards for Model Reporting".
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.config.options import Config
+from pipeline.data.names import Id, identity
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subject: int) -> str:
+def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subject: Id) -> str:
     """Write the card of a fitted recipe.
 
     Parameters
@@ -28,7 +30,7 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
         subject.
     address : str
         Where MLflow finds the model, e.g. ``models:/m-...``.
-    subject : int
+    subject : int or Name
         One that it knows, for the example.
 
     Returns
@@ -40,9 +42,9 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
     simulated = data.source == "simulated"
     pooled, low, high = (auc.loc[row] for row in ("pooled", "pooled_low", "pooled_high"))
     kind = "**simulated** recordings: no human EEG was used" if simulated else "recordings of EEG"
-    fitted = list(data.train_series)
+    fitted = [identity(series) for series in data.train_series]
     if config.train.refit:
-        fitted = sorted({*fitted, *data.valid_series})
+        fitted = sorted({*fitted, *(identity(series) for series in data.valid_series)})
     lines = [
         f"# Model card: {name}",
         "",
@@ -81,7 +83,7 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
         "import mlflow",
         f'model = mlflow.pyfunc.load_model("{address}")',
         "# samples: one series from its start, a DataFrame with a column per channel",
-        f'model.predict(samples, params={{"subject": {subject}}})',
+        f'model.predict(samples, params={{"subject": {subject!r}}})',
         "```",
         "",
     ]
@@ -97,13 +99,13 @@ def _limits(simulated: bool) -> list[str]:
     return [
         *(first if simulated else []),
         "- Diagnosis, treatment, or the control of a device that can hurt someone.",
-        "- A person whom it has not learned from: it knows its subjects only, by their numbers.",
+        "- A person whom it has not learned from: it knows its subjects only, by their names.",
         "- Another cap, channel order, sampling rate, unit or task than the above.",
         "- A series that is given in parts: each call starts its filters anew.",
     ]
 
 
-def _listed(series: list[int]) -> str:
+def _listed(series: Sequence[object]) -> str:
     return ", ".join(str(each) for each in series)
 
 

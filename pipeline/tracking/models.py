@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pipeline.config.options import Config
+from pipeline.data.names import Id
 from pipeline.tracking.card import model_card
 from pipeline.tracking.settings import set_defaults
 
@@ -40,7 +41,7 @@ class FittedModel:
         Raw samples, with the channels' names.
     events : tuple of str
         The columns of what is predicted.
-    subject : int
+    subject : int or Name
         Whose samples they are.
     auc : DataFrame
         The recipe's AUCs, for the model card.
@@ -49,7 +50,7 @@ class FittedModel:
     recipe: Path
     example: pd.DataFrame
     events: tuple[str, ...]
-    subject: int
+    subject: Id
     auc: pd.DataFrame
 
 
@@ -83,10 +84,11 @@ def log_model(
 
     # Any type, because MLflow refuses whole numbers where a signature says `double`. The model
     # itself checks that each sample is a finite number.
+    kind = DataType.long if isinstance(fitted.subject, int) else DataType.string
     signature = ModelSignature(
         Schema([ColSpec(AnyType(), channel) for channel in fitted.example.columns]),
         Schema([ColSpec(DataType.float, event) for event in fitted.events]),
-        ParamSchema([ParamSpec("subject", DataType.long, fitted.subject)]),
+        ParamSchema([ParamSpec("subject", kind, fitted.subject)]),
     )
     mlflow.set_tracking_uri(uri)  # `Model.log` knows no client
     experiment = client.get_run(run).info.experiment_id

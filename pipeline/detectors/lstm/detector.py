@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
 from pipeline.detectors.lstm.scaling import Scalers, standardise
@@ -48,11 +49,11 @@ class LstmDetector:
         network, arguments, scalers, history = train(data, options)
         return cls(network, arguments, scalers, options.window.stride), history
 
-    def standardise(self, features: np.ndarray, subject: int) -> torch.Tensor:
+    def standardise(self, features: np.ndarray, subject: Id) -> torch.Tensor:
         """Standardise features, shape (T', F), as this subject's training series were."""
         return standardise(features, self.scalers[subject])
 
-    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+    def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series.
 
         The result is the same, to the last bit, for any number of threads that the process has.
@@ -61,7 +62,7 @@ class LstmDetector:
         ----------
         features : ndarray, shape (T', F)
             Of one series, from its start.
-        subject : int
+        subject : int or Name
             One that was learned from.
 
         Returns
@@ -88,5 +89,5 @@ class LstmDetector:
         network = make_network(**stored["options"])
         network.load_state_dict(stored["weights"])
         network.eval()
-        scalers = {int(k): (v[0], v[1]) for k, v in stored["scalers"].items()}
+        scalers = {identity(k): (v[0], v[1]) for k, v in stored["scalers"].items()}
         return cls(network, stored["options"], scalers, stored["stride"])

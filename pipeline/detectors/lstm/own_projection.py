@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline.data.names import Id
 from pipeline.detectors.dropout import Dropout
 from pipeline.detectors.lstm.network import AnyNetwork, State, predict
 from pipeline.detectors.lstm.scaling import Scalers
@@ -24,7 +25,7 @@ class OwnProjection(nn.Module):
 
     Parameters
     ----------
-    subjects : iterable of int
+    subjects : iterable of int or Name
         Each gets a layer.
     n_features, width : int
         F and P.
@@ -32,9 +33,7 @@ class OwnProjection(nn.Module):
         Of the features.
     """
 
-    def __init__(
-        self, subjects: Iterable[int], n_features: int, width: int, dropout: float
-    ) -> None:
+    def __init__(self, subjects: Iterable[Id], n_features: int, width: int, dropout: float) -> None:
         super().__init__()
         self.rows = {subject: row for row, subject in enumerate(sorted(subjects))}
         weight = torch.empty(len(self.rows), n_features, width)
@@ -43,11 +42,11 @@ class OwnProjection(nn.Module):
 
     def forward(self, x: torch.Tensor, subjects: np.ndarray) -> torch.Tensor:
         """Project a batch of sequences, (B, L, F), of as many subjects, (B,)."""
-        rows = torch.tensor([self.rows[int(s)] for s in subjects], device=x.device)
+        rows = torch.tensor([self.rows[s] for s in subjects], device=x.device)
         return torch.bmm(self.dropout(x), self.weight[rows])
 
     @torch.no_grad()
-    def project(self, features: torch.Tensor, subject: int) -> torch.Tensor:
+    def project(self, features: torch.Tensor, subject: Id) -> torch.Tensor:
         """Project one series of a subject, (T', F), on the CPU."""
         with threads(1):  # the same bytes for any number of threads
             return features @ self.weight[self.rows[subject]].cpu()
@@ -86,7 +85,7 @@ class Learner(nn.Module):
             x = self.own_projection(x, subjects)
         return self.network(x, state)
 
-    def predict(self, features: torch.Tensor, subject: int, stride: int) -> np.ndarray:
+    def predict(self, features: torch.Tensor, subject: Id, stride: int) -> np.ndarray:
         """Predict one series of a subject, (T', F): logits, (T', E)."""
         if self.own_projection is not None:
             features = self.own_projection.project(features, subject)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pipeline.data.names import Id
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.work.machine import threads
 
@@ -12,7 +13,7 @@ Scaler = tuple[torch.Tensor, torch.Tensor]
 """The features' mean, (F,), and the matrix that standardises them, (F, F), or (F, P) where it
 holds the subject's own projection, too."""
 
-Scalers = dict[int, Scaler]
+Scalers = dict[Id, Scaler]
 """By subject."""
 
 

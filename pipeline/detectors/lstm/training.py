@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.config.lstm import LstmOptions, Model, Select
+from pipeline.data.names import Id
 from pipeline.detectors.base import FitData, Line
 from pipeline.detectors.device import choose_device
 from pipeline.detectors.lstm.batches import Batches, Plan, plan_epoch
@@ -147,7 +148,7 @@ class Training:
             (standardise(s.features, scalers[s.subject]) for s in data.fitted),
             [torch.from_numpy(np.array(s.labels)) for s in data.fitted],
         )
-        self.subjects = np.array([s.subject for s in data.fitted])
+        self.subjects = np.array([s.subject for s in data.fitted], dtype=object)
         self.held_out = [
             (standardise(s.features, scalers[s.subject]), s.subject) for s in data.held_out
         ]
@@ -269,7 +270,7 @@ class Training:
             return line["valid_auc_mean"]
         return -line["valid_loss"]
 
-    def _predict(self, features: torch.Tensor, subject: int) -> np.ndarray:
+    def _predict(self, features: torch.Tensor, subject: Id) -> np.ndarray:
         return self.learner.predict(features, subject, self.options.window.stride)
 
     def _tell_line(self, done: float, line: Line) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line
 from pipeline.detectors.semi_markov.belief import follow
 from pipeline.detectors.semi_markov.chain import Chain
@@ -35,7 +36,7 @@ class SemiMarkovDetector:
         An event's label reaches so many rows before and after it.
     """
 
-    chains: dict[int, Chain]
+    chains: dict[Id, Chain]
     lags: int
     half: int
 
@@ -78,7 +79,7 @@ class SemiMarkovDetector:
         line = {"best": True}  # nothing is learned step by step
         return cls(chains, options.tap_count, int(np.median(widths)) // 2), [line]
 
-    def predict(self, features: np.ndarray, subject: int) -> np.ndarray:
+    def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
         chain = self.chains[subject]
         chance = np.clip(follow(chain, self.half, *chain.evidence(features, self.lags)),
@@ -98,7 +99,7 @@ class SemiMarkovDetector:
         """Read what `save` wrote."""
         stored = torch.load(path, map_location="cpu", weights_only=True)
         chains = {
-            int(subject): Chain(**{name: part.numpy() for name, part in parts.items()})
+            identity(subject): Chain(**{name: part.numpy() for name, part in parts.items()})
             for subject, parts in stored["chains"].items()
         }
         return cls(chains, stored["lags"], stored["half"])

@@ -14,8 +14,9 @@ from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
 from pipeline.stages import context as stages
 from pipeline.stages.flow import run
-from pipeline.tracking import runs as tracking
-from pipeline.tracking.runs import Tracker, code_version, flatten
+from pipeline.tracking import session
+from pipeline.tracking.runs import Tracker
+from pipeline.tracking.session import code_version, flatten
 from tests.conftest import free_port
 
 
@@ -93,7 +94,7 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(
 
 
 def test_the_code_s_version_is_known_in_a_clone_and_nowhere_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "PROJECT", tmp_path)
+    monkeypatch.setattr(session, "PROJECT", tmp_path)
     assert code_version() is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y.z"]
     subprocess.run([*git, "init", "-q"], check=True)

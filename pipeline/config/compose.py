@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from pipeline.config.foreign_dataset import MneDataset
 from pipeline.config.kinds import filters, methods
 from pipeline.config.options import Config, check, is_read, refuse_unread
 from pipeline.config.paths import CONF, path
@@ -37,6 +38,7 @@ def register() -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
+    store.store(group="dataset", name="mne_options", node=MneDataset)
     for kind, options in methods().items():
         store.store(group="method", name=f"{kind}_options", node=options)
     for kind, of_features in filters().items():

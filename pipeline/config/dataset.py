@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -44,6 +44,21 @@ class Dataset:
     test_series: list[Any] = MISSING
     simulation: Simulation = field(default_factory=Simulation)
 
+    # Whether predictions are written as the submission that the competition asks for.
+    SUBMISSION: ClassVar[bool] = True
+    # Keys that a source's files answer where they are left empty.
+    MAY_BE_EMPTY: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def relative(self) -> bool:
+        """Whether each channel counts from its first sample."""
+        return False
+
+    @property
+    def source_options(self) -> dict[str, Any]:
+        """What this source's ``find_series`` is told beside folder, subjects and series."""
+        return {}
+
     @property
     def labelled(self) -> list[Any]:
         """The series that need labels: those to train and to validate on."""
@@ -62,11 +77,10 @@ class Dataset:
         demand(re.fullmatch(r"[\w-][\w .+-]*", self.name) is not None, "name",
                "must be a plain folder name: letters, digits, and - + . within")  # fmt: skip
         demand(self.source in SOURCES, "source", f"choose from {', '.join(SOURCES)}")
-        demand(self.rate > 0, "rate", "must be above 0 Hz")
-        demand(self.unit_volts > 0, "unit_volts", "must be above 0 V")
+        self.check_description(demand)
         for key in ("channels", "events", "train_series", "valid_series", "test_series"):
             values = list(getattr(self, key))
-            demand(len(values) > 0, key, "must not be empty")
+            demand(len(values) > 0 or key in self.MAY_BE_EMPTY, key, "must not be empty")
             demand(len(set(values)) == len(values), key, "names one thing twice")
         for key in ("subjects", "train_series", "valid_series", "test_series"):
             self._check_names(demand, key)
@@ -77,6 +91,14 @@ class Dataset:
             seen |= set(getattr(self, key))
         if self.source == "simulated":
             self._check_simulation(demand, max(seen))
+        else:
+            unread = f"is for dataset=simulated; source={self.source} reads nothing of it"
+            demand(self.simulation == Simulation(), "simulation", unread)
+
+    def check_description(self, demand: Demand) -> None:
+        """Refuse a rate or a unit that cannot be."""
+        demand(self.rate > 0, "rate", "must be above 0 Hz")
+        demand(self.unit_volts > 0, "unit_volts", "must be above 0 V")
 
     def _check_names(self, demand: Demand, key: str) -> None:
         """Refuse what is no name of a subject or a series, for this source."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class DescribesRecordings(Protocol):
     def unit_volts(self) -> float: ...  # noqa: D102
     @property
     def montage(self) -> str: ...  # noqa: D102
+    @property
+    def relative(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Description:
     unit_volts : float
         Volts in one unit of the signal.
     montage : str
-        Name of the MNE standard montage that knows the channels' positions.
+        Name of the MNE standard montage that knows the channels' positions; empty where none does.
+    relative : bool
+        Whether each channel counts from its first sample, because amplifiers may have any offset.
     """
 
     channels: tuple[str, ...]
@@ -53,6 +57,7 @@ class Description:
     rate: float
     unit_volts: float
     montage: str
+    relative: bool = False
 
     @classmethod
     def of(cls, dataset: DescribesRecordings) -> Description:
@@ -63,6 +68,7 @@ class Description:
             dataset.rate,
             dataset.unit_volts,
             dataset.montage,
+            dataset.relative,
         )
 
 
@@ -80,6 +86,10 @@ class Recording:
         1 where an event is active; None for a series without labels.
     about : Description
         Names, rate and units.
+    kept : ndarray of bool, shape (T,), or None
+        False where a row is not fit to be learned from or scored; None for all rows.
+    told : dict
+        What is to be told of the file that it was read from.
     """
 
     subject: Id
@@ -87,6 +97,8 @@ class Recording:
     signal: np.ndarray
     events: np.ndarray | None
     about: Description
+    kept: np.ndarray | None = None
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -107,13 +119,14 @@ class Recording:
             What the data set's recordings share.
         """
         name = series_name(subject, series)
-        labels = folder / f"{name}_events.npy"
+        labels, kept = (folder / f"{name}_{kind}.npy" for kind in ("events", "kept"))
         return cls(
             subject,
             series,
             np.load(folder / f"{name}_signal.npy", mmap_mode="r"),
             np.load(labels, mmap_mode="r") if labels.exists() else None,
             about,
+            np.load(kept) if kept.exists() else None,
         )
 
     def to_raw(self) -> mne.io.Raw:
@@ -122,15 +135,16 @@ class Recording:
         Returns
         -------
         mne.io.Raw
-            Channels of type EEG in volts (``unit_volts`` a unit) at the standard montage's
-            positions; each run of an event's label is an annotation of that name.
+            Channels of type EEG in volts (``unit_volts`` a unit), at the montage's positions where
+            it has one; each run of an event's label is an annotation of that name.
         """
         import mne
 
         info = mne.create_info(list(self.about.channels), self.about.rate, "eeg")
         volts = np.asarray(self.signal, dtype=np.float64).T * self.about.unit_volts
         raw = mne.io.RawArray(volts, info, verbose=False)
-        raw.set_montage(self.about.montage, match_case=False, verbose=False)
+        if self.about.montage:
+            raw.set_montage(self.about.montage, match_case=False, verbose=False)
         if self.events is not None:
             onsets, lengths, names = [], [], []
             for column, event in enumerate(self.about.events):

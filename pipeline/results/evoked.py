@@ -44,10 +44,12 @@ def average_series(
     raw = recording.to_raw().set_annotations(None)
     before, after = (round(edge * about.rate) for edge in AROUND)
     whole = range(-before, len(recording.signal) - after)  # centres with all of their epoch
+    kept = recording.kept if recording.kept is not None else np.ones(len(recording.signal), bool)
     evokeds = []
     for column, event in enumerate(about.events):
         runs = label_runs(recording.events[:, column])
         centres = [c for c in ((first + last) // 2 for first, last in runs) if c in whole]
+        centres = [c for c in centres if kept[c + before : c + after].all()]
         if not centres:
             continue
         epochs = mne.Epochs(

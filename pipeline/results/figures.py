@@ -214,6 +214,8 @@ def evoked_picture(
 ) -> None:
     """Draw the average response to each event: every channel's curve, and scalp maps.
 
+    Where channels have no known places there are no maps, and the title says so.
+
     Parameters
     ----------
     path : Path
@@ -228,6 +230,9 @@ def evoked_picture(
     import mne  # here, because the other pictures need none of it
 
     rows = len(evokeds)
+    places = [channel["loc"][:3] for each in evokeds.values() for channel in each.info["chs"]]
+    if not np.isfinite(places).all() or not np.any(places):
+        times, title = (), f"{title} (no scalp maps: the channels' places are not known)"
     figure, panels = plt.subplots(
         rows, 1 + len(times), figsize=(10, 1.7 * rows + 0.9), squeeze=False,
         width_ratios=[2.6, *(1 for _ in times)],
@@ -235,7 +240,8 @@ def evoked_picture(
     figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / (1.7 * rows + 0.9), bottom=0.06,
                            hspace=0.4, wspace=0.1)  # fmt: skip
     for row, (event, evoked) in zip(panels, evokeds.items(), strict=True):
-        row[0].set_prop_cycle(color=_place_colors(evoked.info))
+        if times:
+            row[0].set_prop_cycle(color=_place_colors(evoked.info))
         row[0].plot(evoked.times, 1e6 * evoked.data.T, linewidth=0.7)
         row[0].axvline(0, color="0.5", linewidth=0.8, linestyle="--")
         row[0].set_xlim(evoked.times[0], evoked.times[-1])
@@ -243,7 +249,7 @@ def evoked_picture(
         row[0].set_ylabel("µV")
         row[0].spines[["top", "right"]].set_visible(False)
         at = [evoked.time_as_index(time)[0] for time in times]
-        limit = float(np.abs(evoked.data[:, at]).max())
+        limit = float(np.abs(evoked.data[:, at]).max(initial=0))
         for axes, time, index in zip(row[1:], times, at, strict=True):
             mne.viz.plot_topomap(
                 evoked.data[:, index], evoked.info, axes=axes, show=False, vlim=(-limit, limit),

@@ -72,6 +72,8 @@ class FittedRecipe:
             parts = [(member.logits(signal, subject), member.every) for member in self.members]
             features = side_by_side(parts, len(signal), self.every)
         else:
+            if self.about.relative:
+                signal = signal - signal[0]
             features, _ = make_features(self.about.rate, self.bank).transform(signal)
         if not np.isfinite(features).all():
             raise self._too_large(signal)

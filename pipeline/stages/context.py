@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from pipeline.config.compose import compose_members
+from pipeline.config.dataset import Dataset
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import path
 from pipeline.data.names import Id, identity
@@ -19,7 +22,17 @@ from pipeline.data.sources import SOURCES
 from pipeline.detectors.registry import METHODS
 from pipeline.errors import ConfigError
 from pipeline.features.registry import FEATURES
-from pipeline.stages import evaluate, features, ingest, members, report, simulate, submit, train
+from pipeline.stages import (
+    evaluate,
+    features,
+    ingest,
+    members,
+    predictions,
+    report,
+    simulate,
+    submit,
+    train,
+)
 from pipeline.tracking.runs import Tracker
 from pipeline.work.machine import cores
 from pipeline.work.runner import Listen, Summary
@@ -27,6 +40,56 @@ from pipeline.work.runner import run as run_tasks
 from pipeline.work.tasks import Folder, Task
 
 Say = Callable[[str], None]
+
+
+def raw_folder(dataset: Dataset) -> Path:
+    """Say where a data set's raw files lie."""
+    if not dataset.raw:
+        raise ConfigError("dataset.raw=null: name the folder that holds the raw files")
+    return path(dataset.raw)
+
+
+def described(config: Config) -> Config:
+    """Fill in what a data set's files say of themselves: channels, events, rate and series.
+
+    Parameters
+    ----------
+    config : Config
+        Composed and checked.
+
+    Returns
+    -------
+    Config
+        The same one, where everything is in the configuration.
+
+    Raises
+    ------
+    PipelineError
+        When the files say nothing of the kind.
+    """
+    source = import_module(SOURCES[config.dataset.source])
+    if not hasattr(source, "describe"):
+        return config
+    data = config.dataset
+    folder, more = raw_folder(data), data.source_options
+    there = source.series_names(folder, **more)
+    keys = ("train_series", "valid_series", "test_series")
+    splits = {key: source.resolve(getattr(data, key), there) for key in keys}
+    labelled = splits["train_series"] + splits["valid_series"]
+    subjects = [identity(subject) for subject in data.subjects]
+    found = source.find_series(folder, subjects, labelled, splits["test_series"], **more)
+    about = source.describe(found)
+    plain_splits: dict[str, Any] = {
+        key: [each if isinstance(each, int) else str(each) for each in names]
+        for key, names in splits.items()
+    }
+    data = replace(
+        data, channels=list(about.channels), events=list(about.events), rate=about.rate,
+        montage=about.montage, **plain_splits,
+    )  # fmt: skip
+    data.check()
+    config.filter.check(data.rate)
+    return replace(config, dataset=data)
 
 
 class Context:
@@ -41,6 +104,7 @@ class Context:
     """
 
     def __init__(self, config: Config, say: Say = print) -> None:
+        config = described(config)
         self.config, self.say = config, say
         data = config.dataset
         self.about = Description.of(data)
@@ -118,9 +182,7 @@ class Context:
         """Where the raw files lie; never written to, except by the simulator."""
         if self.config.dataset.source == "simulated":
             return self.simulate_folder.path
-        if not self.config.dataset.raw:
-            raise ConfigError("dataset.raw=null: name the folder that holds the raw files")
-        return path(self.config.dataset.raw)
+        return raw_folder(self.config.dataset)
 
     @cached_property
     def simulate_folder(self) -> Folder:
@@ -166,7 +228,7 @@ class Context:
     def results_folder(self) -> Folder:
         """Tables, pictures and the submission: what people look at."""
         parent = path(self.config.output_dir) / self.config.dataset.name
-        code = (evaluate.__name__, report.__name__, submit.__name__)
+        code = (evaluate.__name__, report.__name__, submit.__name__, predictions.__name__)
         read = [self.config.recipe, self.subjects]
         return Folder(parent, self.config.recipe, read, code, self.train_folder.key)
 

@@ -12,8 +12,9 @@ import pandas as pd
 from pipeline.data.names import series_name, subject_name
 from pipeline.data.recording import Description
 from pipeline.results import figures, scoring
-from pipeline.results.rows import hold, sigmoid
+from pipeline.results.rows import hold, scored_rows, sigmoid
 from pipeline.results.uncertainty import auc_interval
+from pipeline.stages.ingest import kept_path
 from pipeline.stages.jobs import Key, jobs, logits_file
 from pipeline.work.tasks import Report, Task
 
@@ -42,11 +43,14 @@ def task(context: Context, found: Sequence[Series]) -> Task:
     keys = sorted(key for job in planned for key in job.held_out)
     logits = [context.train_folder.path / logits_file(key) for key in keys]
     labels = [context.ingest_folder.path / f"{series_name(*key)}_events.npy" for key in keys]
+    series = {(raw.subject, raw.series): raw for raw in found}
+    kept = [kept_path(context, series[key]) for key in keys]
     histories = [context.train_folder.path / job.lines for job in planned]
     return Task(
-        context.results_folder, "evaluate", (*logits, *labels, *histories), files(context), work,
+        context.results_folder, "evaluate", (*logits, *labels, *filter(None, kept), *histories),
+        files(context), work,
         {
-            "keys": keys, "logits": logits, "labels": labels, "histories": histories,
+            "keys": keys, "logits": logits, "labels": labels, "kept": kept, "histories": histories,
             "outputs": files(context), "about": context.about, "every": context.every,
             "name": context.name,
         },
@@ -61,6 +65,7 @@ def work(
     keys: list[Key],
     logits: list[Path],
     labels: list[Path],
+    kept: list[Path | None],
     histories: list[Path],
     outputs: tuple[str, ...],
     about: Description,
@@ -69,9 +74,13 @@ def work(
 ) -> None:
     """Score the held-out series, and draw."""
     truth, scores = {}, {}
-    for key, logit_file, label_file in zip(keys, logits, labels, strict=True):
+    for key, logit_file, label_file, kept_file in zip(keys, logits, labels, kept, strict=True):
         truth[key] = np.load(label_file)
-        scores[key] = hold(np.load(logit_file), every, len(truth[key]))
+        if kept_file is None:
+            scores[key] = hold(np.load(logit_file), every, len(truth[key]))
+        else:
+            rows, at = scored_rows(np.load(kept_file), every)
+            truth[key], scores[key] = truth[key][rows], np.load(logit_file)[at]
     table = auc_table(truth, scores, about.events)
     table.to_csv(scratch / outputs[0])
     drawn = dict(zip(PICTURES, (scratch / output for output in outputs[1:]), strict=True))

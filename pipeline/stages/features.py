@@ -80,4 +80,8 @@ def work(
     labels = None
     if labelled and recording.events is not None:
         labels = np.ascontiguousarray(recording.events[:: filters.every])
+        if recording.kept is not None:
+            # The filters have seen all rows; nobody learns from those that are left out.
+            kept = recording.kept[:: filters.every]
+            features, labels = features[kept], labels[kept]
     FeatureSeries(subject, series, features, labels, Moments.of(features)).save(scratch)

@@ -18,7 +18,17 @@ from pipeline.config.options import Config, Stage
 from pipeline.data.series import Series
 from pipeline.data.sources import finder
 from pipeline.results import scoring
-from pipeline.stages import evaluate, features, ingest, members, record, report, simulate, submit
+from pipeline.stages import (
+    evaluate,
+    features,
+    ingest,
+    members,
+    predictions,
+    record,
+    report,
+    simulate,
+    submit,
+)
 from pipeline.stages import train as training
 from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context, Say
@@ -35,7 +45,7 @@ class Result:
     folder : Path or None
         The recipe's folder of results; None where the command stopped before.
     submission : Path or None
-        The submission.
+        The submission; for other data the folder with the files of each test recording.
     auc : DataFrame or None
         AUC per event and their mean: pooled, per subject, and the subjects' mean.
     """
@@ -92,6 +102,7 @@ def _go(context: Context, stage: Stage) -> Result:
         return Result()
     found = find(context)
     context.run("ingest", ingest.tasks(context, found), context.workers)
+    ingest.tell(context, found)
     if stage is Stage.ingest:
         say(str(context.ingest_folder.path))
         return Result()
@@ -112,7 +123,7 @@ def _go(context: Context, stage: Stage) -> Result:
         say(str(folder))
         return Result(folder, None, auc)
     fit_final(context, found)
-    path = write_submission(context, found)
+    path = write_predictions(context, found)
     write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, context.settings))
     say(str(path))
     return Result(folder, path, auc)
@@ -127,7 +138,8 @@ def find(context: Context) -> list[Series]:
         context.run("simulate", simulate.tasks(context), context.workers)
         return list(simulate.series(context))
     find_series = finder(context.config.dataset.source)
-    return find_series(context.raw, context.subjects, context.labelled, context.unlabelled)
+    more = context.config.dataset.source_options
+    return find_series(context.raw, context.subjects, context.labelled, context.unlabelled, **more)
 
 
 def make_features(context: Context, found: Sequence[Series]) -> None:
@@ -188,12 +200,19 @@ def score(context: Context, found: Sequence[Series]) -> pd.DataFrame:
     return auc
 
 
-def write_submission(context: Context, found: Sequence[Series]) -> Path:
-    """Write the final models' predictions of the test series, checked."""
-    task = submit.task(context, found)
-    done, path = context.run("submit", [task]).done, task.paths()[0]
+def write_predictions(context: Context, found: Sequence[Series]) -> Path:
+    """Write the final models' predictions of the test series: a submission, or files for each."""
+    if context.config.dataset.SUBMISSION:
+        task = submit.task(context, found)
+        done, files = context.run("submit", [task]).done, task.paths()
+        path = files[0]
+    else:
+        tasks = predictions.tasks(context, found)
+        done, files = context.run("predict", tasks, context.workers).done, []
+        files = [path for task in tasks for path in task.paths()]
+        path = context.results_folder.path
     if context.tracker.wants(bool(done)):
-        record.model(context, found, path)
+        record.model(context, found, files)
     return path
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.config.options import Stage
 from pipeline.data.recording import Description
 from pipeline.data.series import Series
+from pipeline.work.files import write_text
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
 def options(data: Dataset) -> dict[str, Any]:
     """Give what a recording depends on, beside its files."""
-    return {"source": data.source, "channels": list(data.channels), "events": list(data.events)}
+    read = {"source": data.source, "channels": list(data.channels), "events": list(data.events)}
+    return read | {name: vars(value) for name, value in data.source_options.items()}
 
 
 def task_name(series: Series) -> str:
@@ -28,14 +32,27 @@ def task_name(series: Series) -> str:
 
 
 def files(series: Series) -> tuple[str, ...]:
-    """Name a recording's arrays: its signal and, for a labelled one, its labels."""
-    kinds = ("signal", "events") if series.labelled else ("signal",)
-    return tuple(f"{series.name}_{kind}.npy" for kind in kinds)
+    """Name a recording's files: its signal, its labels, and what its source keeps beside them."""
+    kinds = ("signal.npy", "events.npy") if series.labelled else ("signal.npy",)
+    return tuple(f"{series.name}_{kind}" for kind in (*kinds, *extra(series)))
+
+
+def extra(series: Series) -> tuple[str, ...]:
+    """Name what a series' source keeps beside signal and labels; most keep nothing."""
+    return getattr(series, "extra", ())
+
+
+def kept_path(context: Context, series: Series) -> Path | None:
+    """Say where it stands which rows are learned from and scored; None where all are."""
+    if not series.labelled or "kept.npy" not in extra(series):
+        return None
+    return context.ingest_folder.path / f"{series.name}_kept.npy"
 
 
 def recording_paths(context: Context, series: Series) -> tuple[Path, ...]:
     """Say where a recording's arrays are."""
-    return tuple(context.ingest_folder.path / file for file in files(series))
+    arrays = [file for file in files(series) if file.endswith(".npy")]
+    return tuple(context.ingest_folder.path / file for file in arrays)
 
 
 def tasks(context: Context, found: Sequence[Series]) -> list[Task]:
@@ -55,3 +72,30 @@ def work(scratch: Path, report: Report, *, series: Series, about: Description) -
     np.save(scratch / f"{series.name}_signal.npy", recording.signal)
     if recording.events is not None:
         np.save(scratch / f"{series.name}_events.npy", recording.events)
+    if recording.kept is not None:
+        np.save(scratch / f"{series.name}_kept.npy", recording.kept)
+    if recording.told:
+        text = json.dumps(recording.told, indent=1, ensure_ascii=False)
+        write_text(scratch / f"{series.name}_about.json", text)
+
+
+def tell(context: Context, found: Sequence[Series]) -> None:
+    """Say what the files of a data set are like, where its source tells it.
+
+    With ``stage=ingest`` each file is told; else only what is left out or otherwise than it may
+    seem, a line each.
+    """
+    for series in found:
+        file = context.ingest_folder.path / f"{series.name}_about.json"
+        if "about.json" not in extra(series):
+            continue
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if context.config.stage is Stage.ingest:
+            marks = ", ".join(f"{count} {text!r}" for text, count in told["marks"].items())
+            context.say(
+                f"{told['file']}: subject {series.subject}, series {series.series}: "
+                f"{told['channels']} channels, {told['rate']:g} Hz, {told['seconds']:g} s, "
+                f"{marks or 'nothing marked'}"
+            )
+        for note in told["notes"]:
+            context.say(f"{told['file']}: {note}")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.data.names import Id
+from pipeline.errors import DataError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.stages.features import files
-from pipeline.stages.ingest import recording_paths, task_name
+from pipeline.stages.ingest import kept_path, recording_paths, task_name
 from pipeline.stages.jobs import Job, Key, fold_jobs, jobs, last_jobs, logits_file, place
 from pipeline.work.tasks import Report, Task
 
@@ -49,7 +50,9 @@ def tasks(stack: Context, wanted: Sequence[Series], found: Sequence[Series]) -> 
                     parts[key].append((file, member.every))
     planned = []
     for raw in wanted:
-        signal, *events = recording_paths(stack, raw)
+        signal, *events = recording_paths(stack, raw)[:2]
+        if kept := kept_path(stack, raw):
+            refuse_left_out(kept, raw)
         logits = parts[raw.subject, raw.series]
         planned.append(
             Task(
@@ -62,6 +65,21 @@ def tasks(stack: Context, wanted: Sequence[Series], found: Sequence[Series]) -> 
             )
         )  # fmt: skip
     return planned
+
+
+def refuse_left_out(kept: Path, raw: Series) -> None:
+    """Refuse spans that are left out: the members' predictions lack their rows.
+
+    Raises
+    ------
+    DataError
+        Naming the series.
+    """
+    if not np.load(kept).all():
+        raise DataError(
+            f"{raw.paths[0]}: parts of it are left out (BAD spans or padding), which a stack "
+            "cannot follow; cut them off, or train the members one by one"
+        )
 
 
 def work(

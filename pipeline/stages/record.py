@@ -42,9 +42,9 @@ def scores(context: Context, found: Sequence[Series], auc: pd.DataFrame) -> None
     tracker.data(raw_files, str(context.raw), rows, len(found))
 
 
-def model(context: Context, found: Sequence[Series], submission: Path) -> None:
-    """Give MLflow the submission, and the recipe that made it."""
-    context.tracker.files([submission])
+def model(context: Context, found: Sequence[Series], files: list[Path]) -> None:
+    """Give MLflow the predictions, and the recipe that made them."""
+    context.tracker.files(files)
     first = next(raw for raw in found if not raw.labelled)
     recording = Recording.load(
         context.ingest_folder.path, first.subject, first.series, context.about

@@ -54,8 +54,8 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
         "## Data",
         "",
         f"- Data set: `{data.name}`, {kind}.",
-        f"- Input: {len(data.channels)} channels at {data.rate:g} Hz, raw, in the files' units: "
-        f"{', '.join(data.channels)}.",
+        f"- Input: {len(data.channels)} channels at {data.rate:g} Hz, raw, in units of "
+        f"{data.unit_volts:g} V: {', '.join(data.channels)}.",
         f"- Output: {', '.join(data.events)}.",
         f"- Fitted on series {_listed(fitted)}. Scored on series {_listed(data.valid_series)} "
         f"after fitting on series {_listed(data.train_series)}.",

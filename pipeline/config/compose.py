@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from pipeline.config.foreign_dataset import MneDataset
+from pipeline.config.foreign_dataset import BidsDataset, MneDataset
 from pipeline.config.kinds import filters, methods
 from pipeline.config.options import Config, check, is_read, refuse_unread
 from pipeline.config.paths import CONF, path
@@ -38,11 +38,21 @@ def register() -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    store.store(group="dataset", name="mne_options", node=MneDataset)
+    store.store(group="dataset", name="mne_options", node=open_maps(MneDataset))
+    store.store(group="dataset", name="bids_options", node=open_maps(BidsDataset))
     for kind, options in methods().items():
         store.store(group="method", name=f"{kind}_options", node=options)
     for kind, of_features in filters().items():
         store.store(group="filter", name=f"{kind}_options", node=of_features)
+
+
+def open_maps(options: type) -> DictConfig:
+    """Let a command line add keys to the options that are maps, such as ``dataset.markers``."""
+    node = OmegaConf.structured(options)
+    for key in node:
+        if OmegaConf.get_type(node, key) is dict:
+            OmegaConf.set_struct(node[key], False)
+    return node
 
 
 def compose(overrides: list[str]) -> Config:

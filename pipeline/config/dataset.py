@@ -95,6 +95,9 @@ class Dataset:
             unread = f"is for dataset=simulated; source={self.source} reads nothing of it"
             demand(self.simulation == Simulation(), "simulation", unread)
 
+    def check_complete(self) -> None:
+        """Refuse what may be left open where files are only looked at; here nothing may."""
+
     def check_description(self, demand: Demand) -> None:
         """Refuse a rate or a unit that cannot be."""
         demand(self.rate > 0, "rate", "must be above 0 Hz")

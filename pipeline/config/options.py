@@ -24,7 +24,9 @@ from pipeline.config.methods.lstm import LstmMethod
 from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
 
-Stage = Enum("Stage", ["simulate", "ingest", "filter", "train", "evaluate", "submit", "check"])
+Stage = Enum(
+    "Stage", ["simulate", "ingest", "bids", "filter", "train", "evaluate", "submit", "check"]
+)
 
 # Of the group ``train``: what every method reads.
 EVERY_METHOD_READS = ("scope", "refit")
@@ -105,6 +107,8 @@ def check(config: Config) -> None:
     plain_name = bool(config.recipe) and not set(config.recipe) & set("/\\")
     demand(plain_name and not config.recipe.startswith("."), "recipe", "must be a plain name")
     config.dataset.check()
+    if config.stage is not Stage.ingest:
+        config.dataset.check_complete()
     if config.dataset.rate:  # else the files say it, and it is checked then
         config.filter.check(config.dataset.rate)
     config.method.check(demand_of("method", config.method))
@@ -118,6 +122,8 @@ def check(config: Config) -> None:
     )  # fmt: skip
     demand(config.stage is not Stage.check or bool(config.submission), "submission",
            "stage=check needs the file to check: submission=FILE")  # fmt: skip
+    demand(config.stage is not Stage.check or config.dataset.SUBMISSION, "stage",
+           "stage=check is for a submission, and these data have none")  # fmt: skip
     demand(config.stage is not Stage.simulate or config.dataset.source == "simulated",
            "stage", "stage=simulate needs dataset=simulated")  # fmt: skip
 

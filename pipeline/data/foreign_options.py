@@ -43,6 +43,8 @@ class ForeignOptions:
         MNE's montage, used where it knows all channels.
     rate : float
         Samples a second that every file must have; 0 for those of the first file.
+    subtract_first : bool
+        Count each channel from its first sample, in double precision, before it is stored.
     unit_factor : float
         What MNE reads is multiplied by this, where a file's header gives a wrong unit.
     reader : dict of str to object
@@ -64,6 +66,7 @@ class ForeignOptions:
     standard_names: bool = True
     montage: str = ""
     rate: float = 0.0
+    subtract_first: bool = True
     unit_factor: float = 1.0
     reader: dict[str, object] = field(default_factory=dict)
     entities: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.data.foreign_options import ForeignOptions
+from pipeline.data.foreign_options import ForeignOptions, some
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def told_by_mne(path: Path, notes: list[str]) -> Iterator[None]:
                 f"{path}: is cut off or was not closed: {text} Copy it again, or save what is left "
                 "of it as a new file"
             )
-        if text not in notes:
+        if text not in notes and "naming conventions" not in text:
             notes.append(text)
 
 
@@ -102,7 +102,7 @@ def open_raw(path: Path, options: ForeignOptions) -> tuple[mne.io.BaseRaw, list[
 
     notes: list[str] = []
     if path.suffix.lower() in (".edf", ".bdf"):
-        _refuse_gaps(path)
+        _look_at_header(path, notes)
     if path.suffix.lower() == ".cnt" and "data_format" not in options.reader:
         raise DataError(
             f"{path}: a CNT file does not say how wide its samples are, and a wrong guess gives "
@@ -115,16 +115,32 @@ def open_raw(path: Path, options: ForeignOptions) -> tuple[mne.io.BaseRaw, list[
     return raw, notes
 
 
-def _refuse_gaps(path: Path) -> None:
-    """Refuse a discontinuous EDF+ or BDF+ file, whose gaps MNE does not keep.
+def _look_at_header(path: Path, notes: list[str]) -> None:
+    """Refuse a discontinuous EDF+ or BDF+ file, whose gaps MNE does not keep; tell of mixed rates.
 
-    The header's 44 reserved bytes say so (Kemp & Olivan 2003, "European data format 'plus'").
+    The header's 44 reserved bytes say that it is (Kemp & Olivan 2003, "European data format
+    'plus'"); its last fields say how many samples of each channel a record holds.
     """
     try:
         with open(path, "rb") as file:
-            head = file.read(236)
+            head = file.read(256)
+            text = head[252:256].decode("latin-1").strip()
+            count = int(text) if text.isdecimal() else 0
+            fields = file.read(256 * count).decode("latin-1")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    names = [fields[16 * i : 16 * (i + 1)].strip() for i in range(count)]
+    samples = [fields[216 * count + 8 * i :][:8].strip() for i in range(count)]
+    rates = {
+        name: int(number) for name, number in zip(names, samples, strict=True)
+        if number.isdecimal() and "Annotations" not in name
+    }  # fmt: skip
+    slower = [name for name, each in rates.items() if each < max(rates.values())]
+    if slower:
+        notes.append(
+            f"channels have different rates: MNE resamples {some(slower)} to the highest, by a "
+            "method that looks ahead; leave them out where that matters (dataset.exclude)"
+        )
     if head[192:197] in (b"EDF+D", b"BDF+D"):
         raise DataError(
             f"{path}: is discontinuous ({head[192:197].decode()}): it has gaps in time, and its "

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Microvolts: the standard deviation of EEG, with whatever drift an amplifier lets through, is
 # within these by far; a unit that is wrong by a factor of 1000 is not.
-PLAUSIBLE = (0.05, 20_000.0)
+PLAUSIBLE = (0.05, 10_000.0)
 TYPICAL = 30.0  # microvolts
 SHORTEST = 0.25  # s
 
@@ -87,8 +87,9 @@ class ForeignSeries:
         Returns
         -------
         Recording
-            The signal is float32, in units of `UNIT_VOLTS`, each channel less its first sample. The
-            offset of an amplifier without a high-pass would take the digits that EEG needs.
+            The signal is float32, in units of `UNIT_VOLTS`, each channel less its first sample if
+            the options say so. The offset of an amplifier without a high-pass would take the digits
+            that EEG needs.
 
         Raises
         ------
@@ -150,7 +151,8 @@ class ForeignSeries:
                 f"{self.path}: the channels' standard deviation is {middle:g} uV, which no EEG "
                 f"has; its header probably gives a wrong unit. Set dataset.unit_factor={factor:g}"
             )
-        return (relative / UNIT_VOLTS).astype(np.float32)
+        stored = relative if self.options.subtract_first else volts
+        return (stored / UNIT_VOLTS).astype(np.float32)
 
 
 def told(raw: mne.io.BaseRaw, names: Sequence[str], marks: list[Mark]) -> dict[str, Any]:
@@ -298,8 +300,17 @@ def series_names(folder: Path, options: ForeignOptions) -> list[Id]:
     return sorted({series for _, series in _listed(folder, options.pattern)})
 
 
-def resolve(names: Sequence[Any], there: Sequence[Id]) -> list[Id]:
+def resolve(names: Sequence[Any], there: Sequence[Id], taken: Sequence[Id] = ()) -> list[Id]:
     """Turn names and patterns of names, e.g. ``run-*``, into the names that are there.
+
+    Parameters
+    ----------
+    names : sequence of int or str
+        Of one split.
+    there : sequence of int or Name
+        All.
+    taken : sequence of int or Name
+        Of the splits before it; a pattern takes none of these.
 
     Raises
     ------
@@ -311,6 +322,8 @@ def resolve(names: Sequence[Any], there: Sequence[Id]) -> list[Id]:
         fits = [each for each in there if fnmatchcase(str(each), str(name))]
         if not fits:
             raise DataError(f"the splits name the series {name}; there are {some(there)}")
+        if any(mark in str(name) for mark in "*?["):
+            fits = [each for each in fits if each not in taken]
         found += [each for each in fits if each not in found]
     return found
 
@@ -341,7 +354,7 @@ def describe_file(path: Path, options: ForeignOptions, opener: Open = open_raw) 
     places = all(name.lower() in known for name in chosen.names)
     return Description(
         chosen.names, options.events, options.rate or float(raw.info["sfreq"]), UNIT_VOLTS,
-        options.montage if places else "", True,
+        options.montage if places else "", options.subtract_first,
     )  # fmt: skip
 
 

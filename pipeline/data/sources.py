@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the configuration's check reads this module, and must start
 SOURCES = {
     "kaggle": "pipeline.data.kaggle_files",
     "mne": "pipeline.data.mne_files",
+    "bids": "pipeline.data.bids_files",
     "simulated": "pipeline.data.kaggle_files",  # the simulator writes Kaggle's format
 }
 # Those whose subjects and series are numbers.

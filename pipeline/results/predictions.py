@@ -48,7 +48,7 @@ def write_predictions(
     """Write one recording's probabilities and detected events.
 
     Writes ``<name>_probabilities.csv`` (``time`` in s, a column per event), ``<name>_events.tsv``
-    (as BIDS has it) and ``<name>-annot.fif`` and ``<name>-annot.csv``, which MNE reads:
+    (as BIDS has it) and ``<name>-annot.fif``, which MNE reads:
     ``raw.set_annotations(mne.read_annotations(...))``. Their onsets count from the first sample.
 
     Parameters
@@ -73,4 +73,3 @@ def write_predictions(
     found.to_csv(folder / f"{name}_events.tsv", sep="\t", index=False, float_format="%.9g")
     marked = mne.Annotations(found["onset"], found["duration"], found["trial_type"].astype(str))
     marked.save(folder / f"{name}-annot.fif", verbose="error")
-    marked.to_data_frame(time_format=None).to_csv(folder / f"{name}-annot.csv", index=False)

@@ -74,7 +74,10 @@ def described(config: Config) -> Config:
     folder, more = raw_folder(data), data.source_options
     there = source.series_names(folder, **more)
     keys = ("train_series", "valid_series", "test_series")
-    splits = {key: source.resolve(getattr(data, key), there) for key in keys}
+    splits: dict[str, list[Id]] = {}
+    for key in keys:
+        taken = [series for names in splits.values() for series in names]
+        splits[key] = source.resolve(getattr(data, key), there, taken)
     labelled = splits["train_series"] + splits["valid_series"]
     subjects = [identity(subject) for subject in data.subjects]
     found = source.find_series(folder, subjects, labelled, splits["test_series"], **more)

@@ -19,6 +19,7 @@ from pipeline.data.series import Series
 from pipeline.data.sources import finder
 from pipeline.results import scoring
 from pipeline.stages import (
+    bids,
     evaluate,
     features,
     ingest,
@@ -103,6 +104,9 @@ def _go(context: Context, stage: Stage) -> Result:
     found = find(context)
     context.run("ingest", ingest.tasks(context, found), context.workers)
     ingest.tell(context, found)
+    if stage is Stage.bids:
+        say(str(bids.write(context, found)))
+        return Result()
     if stage is Stage.ingest:
         say(str(context.ingest_folder.path))
         return Result()

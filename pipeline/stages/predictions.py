@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
-ENDINGS = ("_probabilities.csv", "_events.tsv", "-annot.fif", "-annot.csv")
+ENDINGS = ("_probabilities.csv", "_events.tsv", "-annot.fif")
 
 
 def tasks(context: Context, found: Sequence[Series]) -> list[Task]:

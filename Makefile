@@ -9,6 +9,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
+INSTALLED_BIDS := $(VENV)/.installed-bids
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
 # Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
@@ -16,7 +17,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling fuzz calibrate picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling fuzz calibrate picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -38,6 +39,10 @@ $(INSTALLED_KAGGLE): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kaggle]'
 	@touch $@
 
+$(INSTALLED_BIDS): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bids]'
+	@touch $@
+
 $(INSTALLED_DOCS): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
@@ -51,8 +56,12 @@ submit: train  ## the same as train: the submission is its last step, and what i
 check: $(INSTALLED)  ## check a submission: make check FILE=submission.csv
 	@$(RUN) -m pipeline dataset=$(DATASET) stage=check submission='$(FILE)' $(ARGS)
 
-data: $(INSTALLED_KAGGLE)  ## download Kaggle's files into data/raw (needs a Kaggle account)
-	@$(RUN) -m pipeline.data.download data/raw
+data: $(INSTALLED_KAGGLE)  ## download Kaggle's files into data/raw (needs a Kaggle account); DATASET=eegmmidb checks that set
+	@$(if $(filter eegmmidb,$(DATASET)),$(RUN) -m pipeline.data.eegmmidb data/eegmmidb,$(RUN) -m pipeline.data.download data/raw)
+
+bids: $(INSTALLED_BIDS)  ## write a data set as BIDS, and validate it: make bids DATASET=kaggle
+	@folder=$$($(RUN) -m pipeline dataset=$(DATASET) stage=bids $(ARGS) | tail -n 1) && \
+	echo "$$folder" && $(VENV)/bin/bids-validator-deno "$$folder"
 
 ui: $(INSTALLED)  ## look at the runs in MLflow, at the address that is printed (PORT=...)
 	@$(RUN) -m pipeline.tracking.server ui '$(PORT)'

@@ -195,7 +195,6 @@ def test_a_subject_without_training_series_is_refused(recordings, tmp_path):
     ("override", "said"),
     [
         ("dataset.pattern=x.edf", "dataset.pattern=x.edf: must say which part"),
-        ("dataset.train_series=[]", r"dataset.train_series=\[\]: name some"),
         ("dataset.label=middle", "dataset.label=middle: must be onset or span"),
         ("dataset.unit_volts=1", "dataset.unit_volts=1.0: is always 1e-07 here"),
         ("dataset.simulation.trials=3", "dataset.simulation=.*is for dataset=simulated"),
@@ -207,10 +206,10 @@ def test_options_that_cannot_be_are_refused_by_name(tmp_path, override, said):
         foreign(tmp_path, "fif", override)
 
 
-def test_without_markers_files_are_only_looked_at(tmp_path):
-    with pytest.raises(ConfigError, match=r"dataset.markers=.*stage=ingest tells"):
-        make_config(tmp_path, "dataset=mne")
-    assert make_config(tmp_path, "dataset=mne", "stage=ingest")
+def test_what_is_left_open_is_asked_for_where_it_is_needed(tmp_path):
+    for given, key in ([], "markers"), (["dataset.markers={T1:T1}"], "train_series"):
+        with pytest.raises(ConfigError, match=rf"dataset\.{key}=.*stage=ingest tells"):
+            Context(make_config(tmp_path, "dataset=mne", *given))
 
 
 FORMATS = SHARED / "formats"

@@ -107,8 +107,6 @@ def check(config: Config) -> None:
     plain_name = bool(config.recipe) and not set(config.recipe) & set("/\\")
     demand(plain_name and not config.recipe.startswith("."), "recipe", "must be a plain name")
     config.dataset.check()
-    if config.stage is not Stage.ingest:
-        config.dataset.check_complete()
     if config.dataset.rate:  # else the files say it, and it is checked then
         config.filter.check(config.dataset.rate)
     config.method.check(demand_of("method", config.method))

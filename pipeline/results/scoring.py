@@ -1,4 +1,4 @@
-"""The AUC as Kaggle computes it, and per subject."""
+"""The AUC as the competition computes it, and per subject."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Score:
 def score(labels: np.ndarray, scores: np.ndarray, events: tuple[str, ...]) -> Score:
     """Score predictions with the area under the ROC curve of each event's column.
 
-    Kaggle's metric is the mean of these over all rows of all subjects together, so hand it those.
+    The competition's metric is the mean of these over all rows of all subjects together, so hand it
+    those.
 
     Parameters
     ----------

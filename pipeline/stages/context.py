@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from pipeline.config.compose import compose_members
 from pipeline.config.dataset import Dataset
-from pipeline.config.options import Config, plain
+from pipeline.config.options import Config, Stage, plain
 from pipeline.config.paths import path
 from pipeline.data.names import Id, identity
 from pipeline.data.recording import Description
@@ -71,6 +71,8 @@ def described(config: Config) -> Config:
     if not hasattr(source, "describe"):
         return config
     data = config.dataset
+    if config.stage is not Stage.ingest:
+        data.check_complete()
     folder, more = raw_folder(data), data.source_options
     there = source.series_names(folder, **more)
     keys = ("train_series", "valid_series", "test_series")

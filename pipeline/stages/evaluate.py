@@ -1,4 +1,4 @@
-"""Evaluate: the validating models' score on the held-out series, as Kaggle computes it."""
+"""Evaluate: the validating models' score on the held-out series, as the competition computes it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def work(
 def auc_table(
     truth: dict[Key, np.ndarray], scores: dict[Key, np.ndarray], events: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Compute Kaggle's metric, each subject's own, and the interval.
+    """Compute the competition's metric, each subject's own, and the interval.
 
     Parameters
     ----------

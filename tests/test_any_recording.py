@@ -281,3 +281,44 @@ def test_a_bids_data_set_is_written_and_read_back_to_the_same_labels(recordings,
     issues = json.loads(done.stdout)["issues"]["issues"]
     errors = [each for each in issues if each.get("severity") == "error"]
     assert not errors
+
+
+def test_a_bids_data_set_with_sessions_runs_and_values_alone(tmp_path):
+    mne_bids = pytest.importorskip("mne_bids", reason="the extra `bids` is not installed")
+    random = np.random.default_rng(0)
+    info = mne.create_info(["C3", "C4"], 100.0, "eeg")
+    for session, run_number in (("01", "1"), ("01", "2"), ("02", "10")):
+        raw = mne.io.RawArray(2e-5 * random.normal(size=(2, 1000)), info, verbose="error")
+        raw.set_annotations(mne.Annotations([2.0, 5.0], [0.0, 0.0], ["a", "b"]))
+        path = mne_bids.BIDSPath(
+            subject="MK07", session=session, run=run_number, task="x", datatype="eeg",
+            root=tmp_path,
+        )  # fmt: skip
+        mne_bids.write_raw_bids(
+            raw, path, event_id={"a": 7, "b": 9}, format="BrainVision", allow_preload=True,
+            verbose="error",
+        )  # fmt: skip
+    for path in tmp_path.rglob("*_events.tsv"):
+        pd.read_csv(path, sep="\t").drop(columns="trial_type").to_csv(path, sep="\t", index=False)
+    options = ForeignOptions(
+        markers={"7": "Left", "9": "Right"}, after=0.1, montage="colin27_1005",
+        entities=("session", "run"),
+    )  # fmt: skip
+    names = series_names(tmp_path, options)
+    assert names == ["ses-01_run-1", "ses-01_run-2", "ses-02_run-10"]
+    for series in find_series(tmp_path, [Name("MK07")], names, [], options):
+        back = series.read(describe([series]))
+        assert [list(np.flatnonzero(column))[:1] for column in back.events.T] == [[200], [500]]
+        assert any(path.name == "participants.tsv" for path in series.paths)
+    with pytest.raises(DataError, match="and so is"):
+        series_names(tmp_path, ForeignOptions(entities=("session",)))
+
+
+@pytest.mark.skipif(not FORMATS.is_dir(), reason="the shared files of many formats are not here")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_foreign_bids_data_set_is_read():
+    pytest.importorskip("mne_bids", reason="the extra `bids` is not installed")
+    options = ForeignOptions(montage="colin27_1005", entities=("session", "run"))
+    (series,) = find_series(FORMATS / "BIDS_test", [], [], [Name("ses-01_run-01")], options)
+    recording = series.read(describe([series]))
+    assert recording.signal.shape == (15360, 16)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import mne
 
 # Said by MNE's readers of a file that is cut off, or of a header that is wrong about its length.
-_CUT_OFF = ("does not match the file size", "does not match the number of", "truncat")
+_CUT_OFF = ("does not match the file size", "truncat")
 # Readers that `mne.io.read_raw` does not choose by a file's ending.
 _FURTHER = {".raw": "read_raw_egi"}
 

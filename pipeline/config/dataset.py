@@ -91,7 +91,7 @@ class Dataset:
             seen |= set(getattr(self, key))
         if self.source == "simulated":
             self._check_simulation(demand, max(seen))
-        else:
+        elif self.source not in NUMBERED:
             unread = f"is for dataset=simulated; source={self.source} reads nothing of it"
             demand(self.simulation == Simulation(), "simulation", unread)
 

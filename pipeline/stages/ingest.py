@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.options import Stage
 from pipeline.data.recording import Description
 from pipeline.data.series import Series
 from pipeline.work.files import write_text
@@ -90,7 +89,7 @@ def tell(context: Context, found: Sequence[Series]) -> None:
         if "about.json" not in extra(series):
             continue
         told = json.loads(file.read_text(encoding="utf-8"))
-        if context.config.stage is Stage.ingest:
+        if context.config.stage.name == "ingest":
             marks = ", ".join(f"{count} {text!r}" for text, count in told["marks"].items())
             context.say(
                 f"{told['file']}: subject {series.subject}, series {series.series}: "

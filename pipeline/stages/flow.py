@@ -18,12 +18,23 @@ from pipeline.config.options import Config, Stage
 from pipeline.data.series import Series
 from pipeline.data.sources import finder
 from pipeline.results import scoring
-from pipeline.stages import evaluate, features, ingest, members, record, report, simulate, submit
+from pipeline.stages import (
+    decide,
+    evaluate,
+    features,
+    ingest,
+    members,
+    record,
+    report,
+    simulate,
+    submit,
+)
 from pipeline.stages import train as training
 from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context, Say
 from pipeline.stages.jobs import Job, jobs, place
 from pipeline.work.files import write_text, write_whole
+from pipeline.work.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -38,11 +49,14 @@ class Result:
         The submission.
     auc : DataFrame or None
         AUC per event and their mean: pooled, per subject, and the subjects' mean.
+    decisions : DataFrame or None
+        One row per event (`pipeline.stages.decide.decision_table`); None unless they are enabled.
     """
 
     folder: Path | None = None
     submission: Path | None = None
     auc: pd.DataFrame | None = None
+    decisions: pd.DataFrame | None = None
 
 
 def run(config: Config, say: Say = print) -> Result:
@@ -108,14 +122,20 @@ def _go(context: Context, stage: Stage) -> Result:
     say(f"\nAUC on series {list(context.config.dataset.valid_series)} ({context.name})\n")
     say(scoring.show(auc) + "\n")
     say("pooled_low to pooled_high: 95 % over trials\n")
+    decisions = read_decisions(context)
+    if decisions is not None:
+        tolerance = context.config.decisions.tolerance_seconds
+        say("Onsets, chosen on the training series; in brackets: 95 % over trials\n")
+        say(f"{scoring.show_cells(decide.show(decisions))}\n")
+        say(f"a hit: within {tolerance:g} s of the true event\n")
     if stage is Stage.evaluate:
         say(str(folder))
-        return Result(folder, None, auc)
+        return Result(folder, None, auc, decisions)
     fit_final(context, found)
     path = write_submission(context, found)
     write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, context.settings))
     say(str(path))
-    return Result(folder, path, auc)
+    return Result(folder, path, auc, decisions)
 
 
 def find(context: Context) -> list[Series]:
@@ -178,14 +198,31 @@ def score(context: Context, found: Sequence[Series]) -> pd.DataFrame:
     """Score the validating models on their held-out series, and write the report."""
     task = evaluate.task(context, found)
     done = context.run("evaluate", [task]).done
+    decided = decide_onsets(context, found) if context.config.decisions.enabled else None
+    if decided:
+        done += context.run("decide", [decided]).done
     averages = report.evoked_tasks(context, found)
     context.run("evoked", averages, context.workers)
     paths = [path for each in averages for path in each.paths()]
-    done += context.run("report", [report.task(context, task.paths(), paths)]).done
+    onsets = decided.paths() if decided else []
+    done += context.run("report", [report.task(context, task.paths(), onsets, paths)]).done
     auc = pd.read_csv(task.paths()[0], index_col=0)
     if context.tracker.wants(bool(done)):
-        record.scores(context, found, auc)
+        record.scores(context, found, auc, read_decisions(context))
     return auc
+
+
+def decide_onsets(context: Context, found: Sequence[Series]) -> Task:
+    """Fit the folds that predict the training series, and plan the decisions."""
+    fit(context, found, decide.training_jobs(context, found), "folds")
+    return decide.task(context, found)
+
+
+def read_decisions(context: Context) -> pd.DataFrame | None:
+    """Read the table of decided onsets; None if they are not enabled."""
+    if not context.config.decisions.enabled:
+        return None
+    return pd.read_csv(context.results_folder.path / decide.files(context)[0], index_col=0)
 
 
 def write_submission(context: Context, found: Sequence[Series]) -> Path:

@@ -36,7 +36,7 @@ def alarms_picture(
     title : str
         Above the picture.
     """
-    figure, axes = plt.subplots(figsize=(7.5, 5.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     for number, (event, (alarms, hits)) in enumerate(curves.items()):
         color = COLORS[number % len(COLORS)]
         axes.plot(alarms, hits, color=color, linestyle=STYLES[number % len(STYLES)], linewidth=1.4)
@@ -51,7 +51,9 @@ def alarms_picture(
     ticks = [0, 0.1, 1, 10, 100]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set(xlabel="false alarms per minute", ylabel="hit rate (share of the true events)")
-    axes.legend(title="chosen on the training series", loc="lower right", fontsize="small")
+    figure.legend(
+        title="chosen on the training series", loc="outside right upper", fontsize="small"
+    )
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)

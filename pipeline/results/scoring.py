@@ -119,7 +119,10 @@ def show(frame: pd.DataFrame) -> str:
 
 def show_cells(cells: pd.DataFrame) -> str:
     """Lay out a table of texts for the terminal and for Markdown."""
-    widths = [max(map(len, map(str, cells.index))), *(max(len(c), 9) for c in cells.columns)]
+    widths = [
+        max(map(len, map(str, cells.index))),
+        *(max(len(c), 9, *map(len, cells[c])) for c in cells.columns),
+    ]
     lines = [
         ["", *cells.columns],
         ["-" * (w - 1 if i else w) + (":" if i else "") for i, w in enumerate(widths)],

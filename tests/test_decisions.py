@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from pathlib import Path
 
 import matplotlib.image
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -412,7 +414,27 @@ RUN = (
 )  # fmt: skip
 
 
-def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config):
+def check_record(uri, result):
+    """MLflow has each event's figures, the files, and the settings beside the fitted recipe."""
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("simulated")
+    runs = client.search_runs([experiment.experiment_id])
+    run_ = next(each for each in runs if "f1_HandStart" in each.data.metrics)
+    for event, row in result.decisions.iterrows():
+        for key in ("f1", "hits", "misses", "false_alarms_per_minute", "delay_median_ms"):
+            if not np.isnan(row[key]):
+                assert run_.data.metrics[f"{key}_{event}"] == pytest.approx(row[key])
+    names = {file.path for file in client.list_artifacts(run_.info.run_id)}
+    assert {"decisions_simulated.csv", "alarms_simulated.png", "delays_simulated.png"} <= names
+    model = run_.outputs.model_outputs[0].model_id
+    mlflow.set_tracking_uri(uri)
+    stored = Path(mlflow.artifacts.download_artifacts(f"models:/{model}"))
+    mlflow.set_tracking_uri(None)
+    settings_file = next(stored.rglob("decisions.json"))
+    assert Settings.load(settings_file).thresholds == tuple(result.decisions["threshold"])
+
+
+def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config, tmp_path):
     told: list[str] = []
     plain = run(small_config(*RUN), say=told.append)
     assert not any(line.startswith(("folds", "decide")) for line in told)
@@ -436,9 +458,15 @@ def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config
     assert kept.thresholds == tuple(table["threshold"])
 
     told.clear()  # another grid: other results, and no new fit
-    again = run(small_config(*RUN, "decisions.enabled=true", "decisions.thresholds=5"), told.append)
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    recorded = small_config(
+        *RUN, "decisions.enabled=true", "decisions.thresholds=5", "tracking.enabled=true",
+        f"tracking.uri={uri}", "tracking.system_metrics=false",
+    )  # fmt: skip
+    again = run(recorded, told.append)
     assert any(line.startswith("folds    up to date") for line in told)
     assert again.folder != with_onsets.folder
+    check_record(uri, again)
 
 
 def test_a_stack_and_its_members_share_the_folds(tmp_path):
@@ -473,7 +501,7 @@ def test_a_stack_and_its_members_share_the_folds(tmp_path):
         ("decisions.refractory_seconds=[-1]", "decisions.refractory_seconds=.*0 or more"),
         ("decisions.tolerance_seconds=0", "decisions.tolerance_seconds=0"),
         ("decisions.most_false_alarms_per_minute=-1", "most_false_alarms_per_minute=-1"),
-        ("decisions.tolerance_seconds=.inf", "decisions.tolerance_seconds=inf"),
+        ("decisions.tolerance_seconds=inf", "decisions.tolerance_seconds=inf"),
     ],
 )
 def test_mistakes_name_the_key(small_config, override, message):

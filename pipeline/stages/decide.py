@@ -68,7 +68,11 @@ def task(context: Context, found: Sequence[Series]) -> Task:
             for key in (job.held_out if held_out else job.predict)
         }
         labels = context.ingest_folder.path
-        return [(places[key], labels / f"{series_name(*key)}_events.npy") for key in sorted(places)]
+        return [
+            (places[key], labels / f"{series_name(*key)}_events.npy")
+            for key in ((raw.subject, raw.series) for raw in found)
+            if key in places
+        ]
 
     training = predicted(training_jobs(context, found), held_out=False)
     held_out = predicted(jobs(context, found, final=False), held_out=True)

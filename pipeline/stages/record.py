@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,9 @@ from pipeline.work.keys import digest
 if TYPE_CHECKING:
     from pipeline.data.series import Series
     from pipeline.stages.context import Context
+
+DECISIONS = "decisions.json"
+"""Beside a fitted recipe in its MLflow model: what onsets are decided with, if it was chosen."""
 
 
 def scores(
@@ -88,6 +92,9 @@ def model(context: Context, found: Sequence[Series], submission: Path) -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "recipe"
         export_recipe(context, found, folder)
+        if context.config.decisions.enabled:
+            settings = context.results_folder.path / decide.files(context)[1]
+            shutil.copyfile(settings, folder / DECISIONS)
         auc = pd.read_csv(context.results_folder.path / context.file("auc", "csv"), index_col=0)
         context.tracker.model(
             FittedModel(folder, example, context.about.events, first.subject, auc)

@@ -8,7 +8,7 @@ import pytest
 from pipeline.bench import methods
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
-from tests.conftest import SMALL_RECIPE
+from tests.conftest import SMALL_COMMON
 
 
 def test_presets_are_chosen_by_name_and_all_else_goes_to_hydra():
@@ -36,7 +36,7 @@ def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_pa
     monkeypatch.chdir(tmp_path)
     methods.main(
         [
-            "presets=fbl_lda,hochberg_cnn", *SMALL_RECIPE, "tracking.enabled=true",
+            "presets=fbl_lda,hochberg_cnn", *SMALL_COMMON, "tracking.enabled=true",
             f"tracking.uri={uri}", f"data_dir={recipes_folder / 'data'}",
             f"output_dir={recipes_folder / 'outputs'}",
         ]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detectors.device import choose_device, threads
+from pipeline.detectors.device import choose_device
 from pipeline.detectors.dropout import Dropout
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.network import Network
 from pipeline.errors import ConfigError
+from pipeline.work.machine import threads
 from tests.test_training import MODEL, OWN, CutError, features, how, logits, on
 
 __all__ = ["features"]  # a fixture

@@ -16,8 +16,9 @@ import pytest
 from pipeline.config.options import plain
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Recording
-from pipeline.detectors.lstm.network import Detector, sigmoid
+from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.features.registry import make_features
+from pipeline.results.rows import sigmoid
 from pipeline.serving.stream import Stream
 from pipeline.stages.context import Context
 from pipeline.stages.flow import run
@@ -143,7 +144,7 @@ def test_the_submission_is_what_a_stream_of_raw_samples_gives(finished, monkeypa
     folder, _, done, _ = finished
     context = Context(make_config(folder, "dataset=simulated", *SMALL))
     recording = Recording.load(context.ingest_folder.path, 2, 3, context.about)
-    model = Detector.load(context.train_folder.path / "subj2_final_model.pt")
+    model = LstmDetector.load(context.train_folder.path / "subj2_final_model.pt")
     bank = make_features(500, plain(context.config.filter))
     stream = Stream(bank, model, 2)
     pieces = np.array_split(np.asarray(recording.signal), [1, 500, 501, 4242])
@@ -159,7 +160,7 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
     quiet = lambda line: None  # noqa: E731
     run(config, say=quiet)
     context = Context(config)
-    before = Detector.load(context.train_folder.path / "subj1_validate_model.pt")
+    before = LstmDetector.load(context.train_folder.path / "subj1_validate_model.pt")
     for series in (2, 3):
         path = context.feature_folder.path / f"subj1_series{series}_features.npy"
         manifest = context.feature_folder.path / f"subj1_series{series}.json"
@@ -171,7 +172,7 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
         known["outputs"][path.name] = [stat.st_size, stat.st_mtime_ns, content(path)]
         manifest.write_text(json.dumps(known))
     run(config, say=quiet)
-    after = Detector.load(context.train_folder.path / "subj1_validate_model.pt")
+    after = LstmDetector.load(context.train_folder.path / "subj1_validate_model.pt")
     for a, b in zip(before.scalers[1], after.scalers[1], strict=True):
         np.testing.assert_array_equal(a, b)
     for key, weight in before.network.state_dict().items():

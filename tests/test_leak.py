@@ -8,8 +8,8 @@ import pandas as pd
 from pipeline.bench import leak
 from pipeline.bench.leak import changed_raw, rhythm, shifted, shuffled, since_start
 from pipeline.data.kaggle_files import find_series
-from pipeline.detectors.lstm.training import Job
-from tests.conftest import SMALL_RECIPE
+from pipeline.stages.jobs import Job
+from tests.conftest import SMALL_COMMON
 
 RATE = 50.0
 
@@ -74,7 +74,7 @@ def test_the_whole_command_on_small_recordings(recipes_folder, tmp_path, monkeyp
     monkeypatch.setattr(leak, "DOC", document)
     leak.main(
         [
-            "presets=fbl_lda", *SMALL_RECIPE, f"data_dir={recipes_folder / 'data'}",
+            "presets=fbl_lda", *SMALL_COMMON, f"data_dir={recipes_folder / 'data'}",
             f"output_dir={recipes_folder / 'outputs'}",
         ]
     )  # fmt: skip

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.config.options import plain
 from pipeline.data.recording import Recording
-from pipeline.detectors.lstm.network import hold
 from pipeline.features.registry import make_features
+from pipeline.results.rows import hold
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run

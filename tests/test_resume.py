@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from pipeline.config.paths import PROJECT
-from pipeline.detectors.lstm.network import Detector
+from pipeline.detectors.lstm.detector import LstmDetector
 from tests.conftest import SMALL
 
 # The recipe that carries its state over epochs, with a checkpoint after each batch.
 RECIPE = [
     "dataset=simulated", "experiment=paszke2015", *SMALL, "window.length=20",
-    "window.batch=2", "train.epochs=15", "train.validate_every=5", "train.patience=99",
+    "window.batch=2", "train.epochs=15", "train.validate_every=5",
     "train.checkpoint_seconds=0", "model.hidden=40",
 ]  # fmt: skip
 
@@ -39,7 +39,7 @@ def finish(folder: Path) -> tuple[bytes, dict[str, dict[str, torch.Tensor]]]:
     submission = Path(said.decode().strip().splitlines()[-1]).read_bytes()
     models = sorted((folder / "data").rglob("*_model.pt"))
     assert len(models) == 2
-    return submission, {m.name: Detector.load(m).network.state_dict() for m in models}
+    return submission, {m.name: LstmDetector.load(m).network.state_dict() for m in models}
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen) -> None:

@@ -52,16 +52,27 @@ def project(tmp_path, blank):
     return folder, run, model
 
 
+LOOK = """
+import sys, mlflow
+client = mlflow.MlflowClient(sys.argv[1])
+run = client.get_run(sys.argv[2])
+model = client.get_logged_model(sys.argv[3])
+experiment = client.get_experiment(run.info.experiment_id)
+print(run.info.artifact_uri, experiment.artifact_location, model.artifact_location, sep="\\n")
+print([file.path for file in client.list_artifacts(sys.argv[2])])
+print([file.path for file in client.list_logged_model_artifacts(sys.argv[3])])
+"""
+
+
 def assert_found(folder, run, model):
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    for place in (
-        client.get_run(run).info.artifact_uri,
-        client.get_experiment(client.get_run(run).info.experiment_id).artifact_location,
-        client.get_logged_model(model).artifact_location,
-    ):
-        assert str(folder) in unquote(place)
-    assert client.list_artifacts(run)[0].path == "note.txt"
-    assert client.list_logged_model_artifacts(model)[0].path == "card.md"
+    """Look in a new process: MLflow's client remembers where a model's files were."""
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, uri, run, model], capture_output=True, text=True, check=True
+    )
+    *places, files, model_files = done.stdout.splitlines()
+    assert all(str(folder / "mlruns") in unquote(place) for place in places), places
+    assert (files, model_files) == ("['note.txt']", "['card.md']")
 
 
 def test_a_project_that_was_moved_finds_its_runs_and_models(project, tmp_path):

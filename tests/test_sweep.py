@@ -31,7 +31,8 @@ from pipeline.studies.search import (
     search,
     write_preset,
 )
-from pipeline.tracking.runs import GROUP, JOB, below
+from pipeline.tracking.experiments import below
+from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group
 from tests.conftest import SMALL_RECIPE
 

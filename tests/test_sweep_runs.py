@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from pipeline.config.paths import PROJECT
 from pipeline.tracking import sweep_runs as multirun
 from pipeline.tracking.experiments import below
-from pipeline.tracking.runs import GROUP, JOB, Tracker
+from pipeline.tracking.runs import Tracker
+from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
 from pipeline.work.machine import cores
 from tests.conftest import SMALL_RECIPE

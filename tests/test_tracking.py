@@ -12,10 +12,11 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.stages import context as stages
+from pipeline.results import scoring
 from pipeline.stages.flow import run
-from pipeline.tracking import runs as tracking
-from pipeline.tracking.runs import Tracker, code_version, flatten
+from pipeline.tracking import session
+from pipeline.tracking.runs import Tracker
+from pipeline.tracking.session import code_version, flatten
 from tests.conftest import free_port
 
 
@@ -36,7 +37,7 @@ def test_a_failed_run_is_marked_with_its_reason(small_config, tmp_path, monkeypa
     def fail(*args):
         raise PipelineError("the scoring broke")
 
-    monkeypatch.setattr(stages, "evaluate_work", fail)
+    monkeypatch.setattr(scoring, "table", fail)
     with pytest.raises(PipelineError, match="the scoring broke"):
         run(small_config("tracking.enabled=true", f"tracking.uri={uri}"), say=lambda line: None)
     found = runs_of(uri)
@@ -53,7 +54,7 @@ def test_a_run_that_was_cut_off_is_gone_on_with(small_config, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "evaluate_work", stop)
+        patch.setattr(scoring, "table", stop)
         with pytest.raises(KeyboardInterrupt):
             run(config, say=lambda line: None)
     cut = {r.info.run_id: r for r in runs_of(uri)}
@@ -93,7 +94,7 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(
 
 
 def test_the_code_s_version_is_known_in_a_clone_and_nowhere_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "PROJECT", tmp_path)
+    monkeypatch.setattr(session, "PROJECT", tmp_path)
     assert code_version() is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y.z"]
     subprocess.run([*git, "init", "-q"], check=True)
@@ -140,7 +141,7 @@ def test_a_server_that_cannot_be_reached_costs_no_work_and_is_made_up_for_later(
     memory.write_text(memory.read_text().replace(away, uri))
     told = []
     run(small_config(*on, f"tracking.uri={uri}"), say=told.append)
-    assert any(line.startswith("train    fresh, nothing to do (2 of 2)") for line in told)
+    assert any(line.startswith("train    up to date (2 of 2)") for line in told)
     found = runs_of(uri)
     assert {r.info.status for r in found} == {"FINISHED"}
     (parent,) = [r for r in found if "mlflow.parentRunId" not in r.data.tags]

@@ -21,7 +21,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,12 @@ def reference_number(cell: str) -> Decimal:
     digits = set("0123456789")
     if not (whole + fraction) or set(whole + fraction + power) - digits or bool(e) != bool(power):
         raise Refused(f"not a number: {cell[:40]!r}")
-    value = Decimal(cell)
+    try:
+        value = Decimal(cell)
+    except InvalidOperation as error:  # an exponent that Decimal cannot hold
+        if not set(whole + fraction) - {"0"} or sign == "-":
+            return Decimal(0)
+        raise Refused(f"too large: {cell[:40]!r}") from error
     if abs(float(value)) >= 2.0**128 - 2.0**103:
         raise Refused("beyond single precision")
     return value

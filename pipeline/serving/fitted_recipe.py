@@ -23,7 +23,6 @@ from pipeline.errors import DataError
 from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
 from pipeline.results.rows import hold, sigmoid
-from pipeline.work.files import write_text
 from pipeline.work.machine import threads
 
 # Numbers of threads belong to the whole process: while one call has set them, others wait.
@@ -188,4 +187,4 @@ def export(
         "about": asdict(about), "every": every, "bank": bank, "kind": kind,
         "models": {path.name: subjects for path, subjects in models.items()}, "members": members,
     }  # fmt: skip
-    write_text(folder / "recipe.json", json.dumps(stored, indent=1))
+    (folder / "recipe.json").write_text(json.dumps(stored, indent=1), encoding="utf-8")

@@ -36,7 +36,7 @@ from pipeline.config.methods.lstm import LstmMethod
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.tracking.runs import flatten
+from pipeline.tracking.session import flatten
 from pipeline.tracking.sweep_runs import Group, Row, name_job, ranking
 from pipeline.work.files import alone, write_text, write_whole
 

@@ -31,7 +31,8 @@ from pipeline.config.paths import path
 from pipeline.errors import PipelineError
 from pipeline.tracking import store
 from pipeline.tracking.experiments import below
-from pipeline.tracking.runs import GROUP, JOB, Tracker, code_version, recording
+from pipeline.tracking.runs import Tracker
+from pipeline.tracking.session import GROUP, JOB, code_version, recording
 from pipeline.work.keys import digest
 from pipeline.work.machine import PARALLEL, cores
 

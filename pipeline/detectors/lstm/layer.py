@@ -8,7 +8,7 @@ import warnings
 from contextlib import nullcontext
 
 import torch
-from torch import _VF, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.detectors.lstm.autograd import function_for
@@ -204,7 +204,7 @@ class LSTM(nn.Module):
             context = torch.autocast("cpu", enabled=False)
             x = x.to(weights[0].dtype)
         with context:
-            return _VF.lstm(
+            return torch.lstm(
                 x, (h_0, c_0), weights, self.bias, self.num_layers, self.dropout, self.training,
                 False, False,
             )  # fmt: skip
@@ -282,7 +282,7 @@ def fused_kernel_runs(dtype: torch.dtype) -> bool:
     x, state = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
     try:
         with torch.enable_grad(), torch.autocast("cpu", dtype):
-            output, *_ = _VF.lstm(x, (state, state), weights, True, 1, 0.0, True, False, False)
+            output, *_ = torch.lstm(x, (state, state), weights, True, 1, 0.0, True, False, False)
         torch.autograd.grad(output.sum(), weights)
     except RuntimeError:
         return False

@@ -3,7 +3,8 @@
 The raw files are simulated where there are none, and ingested: checked, and kept as recordings.
 Recordings become causal features; for a stack, its members are fitted first and their logits are
 the features. The validating models learn from the training series, and are scored on the held-out
-ones. The final models learn from both, and predict the test series: the submission.
+ones; if wanted, their probabilities become onsets. The final models learn from both, and predict
+the test series: the submission.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ def test_every_key_that_a_page_sets_exists(page):
     text = page.read_text(encoding="utf-8")
     outside = r"<!-- [\w-]+:begin -->.*?<!-- [\w-]+:end -->|\]\([^)]*\)"
     text = re.sub(outside, "", text, flags=re.DOTALL)
+    text = re.sub(r"^```python.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     options = "\n".join(path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
     # Hydra's, MLflow's, the study's and the benchmarks'
     elsewhere = {

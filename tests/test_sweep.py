@@ -167,8 +167,9 @@ def test_a_study_of_another_configuration_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"has recipe=lstm, not naive_lstm"):
         search(study(tmp_path, "experiment=naive_lstm", name="lstm-simulated"), 2, hidden)
     search(study(tmp_path, "workers=2"), 1, hidden)  # changes nothing
+    linear = Study(compose(["experiment=fbl_lda", "dataset=simulated"]), ["experiment=fbl_lda"])
     with pytest.raises(ConfigError, match="experiment=fbl_lda: a study searches around an LSTM"):
-        search(study(tmp_path, "experiment=fbl_lda"), 1, hidden)
+        search(linear, 1, hidden)
 
 
 def test_mistakes_are_told_by_name(tmp_path):

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from pipeline.config.dataset import Dataset
+from pipeline.config.decisions import Decisions
 from pipeline.config.demand import demand_of
 from pipeline.config.filters.base import Filter
 from pipeline.config.kinds import option_names
@@ -63,6 +64,7 @@ class Config:
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
     stack: Stack = field(default_factory=Stack)
+    decisions: Decisions = field(default_factory=Decisions)
     tracking: Tracking = field(default_factory=Tracking)
 
     @property
@@ -114,6 +116,7 @@ def check(config: Config) -> None:
     config.model.check()
     config.train.check(config.model)
     config.stack.check(len(config.dataset.train_series))
+    config.decisions.check(len(config.dataset.train_series))
     demand_of("train", config.train)(
         isinstance(config.method, LstmMethod) or config.train.scaler is Scaler.subject,
         "scaler", f"must be subject with method.kind={config.method.kind}",

@@ -270,9 +270,14 @@ def _place_colors(info: mne.Info) -> np.ndarray:
 
 
 def write_report(
-    path: Path, title: str, aucs: pd.DataFrame, pictures: dict[str, Path], configuration: str
+    path: Path,
+    title: str,
+    aucs: pd.DataFrame,
+    pictures: dict[str, Path],
+    configuration: str,
+    decisions: pd.DataFrame | None = None,
 ) -> None:
-    """Write one HTML file with the table of AUCs, the pictures and the configuration.
+    """Write one HTML file with the tables, the pictures and the configuration.
 
     Parameters
     ----------
@@ -286,12 +291,17 @@ def write_report(
         PNG files by their heading.
     configuration : str
         YAML.
+    decisions : DataFrame of str, optional
+        One row per event.
     """
     import mne  # here, because drawing needs none of it
 
     page = mne.Report(title=title, verbose=False)
     table = aucs.to_html(float_format="%.4f", classes="table table-striped", border=0, na_rep="")
     page.add_html(table, "Area under the ROC curve", tags=("auc",))
+    if decisions is not None:
+        table = decisions.to_html(classes="table table-striped", border=0)
+        page.add_html(table, "Onsets (in brackets: 95 % over trials)", tags=("decisions",))
     for heading, picture in pictures.items():
         page.add_image(picture, heading, tags=(picture.stem.split("_")[0],))
     page.add_code(configuration, "Configuration", language="yaml", tags=("configuration",))

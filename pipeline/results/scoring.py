@@ -115,8 +115,15 @@ def table(rows: dict[str, Score]) -> pd.DataFrame:
 
 def show(frame: pd.DataFrame) -> str:
     """Format a table of AUCs for the terminal and for Markdown."""
-    cells = frame.map(lambda auc: "one class" if np.isnan(auc) else f"{auc:.4f}")
-    widths = [max(map(len, map(str, cells.index))), *(max(len(c), 9) for c in cells.columns)]
+    return show_cells(frame.map(lambda auc: "one class" if np.isnan(auc) else f"{auc:.4f}"))
+
+
+def show_cells(cells: pd.DataFrame) -> str:
+    """Lay out a table of texts for the terminal and for Markdown."""
+    widths = [
+        max(map(len, map(str, cells.index))),
+        *(max(len(c), 9, *map(len, cells[c])) for c in cells.columns),
+    ]
     lines = [
         ["", *cells.columns],
         ["-" * (w - 1 if i else w) + (":" if i else "") for i, w in enumerate(widths)],

@@ -27,6 +27,45 @@ def trial_of_row(labels: NDArray) -> NDArray[np.int_]:
     return np.cumsum(begins)
 
 
+def number_trials(labels: list[NDArray]) -> tuple[list[NDArray[np.int_]], int]:
+    """Give each trial of all series a number of its own.
+
+    Parameters
+    ----------
+    labels : list of ndarray, each of shape (T, E)
+        By series.
+
+    Returns
+    -------
+    trials : list of ndarray of int, each of shape (T,)
+        As `trial_of_row`; what is before a series' first trial has a number of its own.
+    count : int
+        How many numbers there are.
+    """
+    trials, offset = [], 0
+    for one in labels:
+        trials.append(trial_of_row(one) + offset)
+        offset = int(trials[-1].max()) + 1
+    return trials, offset
+
+
+def draw_trials(count: int) -> NDArray[np.float64]:
+    """Draw as many trials as there are, with replacement, again and again.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+
+    Returns
+    -------
+    ndarray, shape (RESAMPLES, count)
+        How often each draw has each trial; the same in every call.
+    """
+    random = np.random.default_rng(0)
+    return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
+
+
 def auc_interval(
     labels: list[NDArray], scores: list[NDArray], share: float = 0.95
 ) -> NDArray[np.float64]:
@@ -47,13 +86,9 @@ def auc_interval(
     ndarray, shape (2, E + 1)
         Low and high, the mean's last; nan where an AUC is undefined.
     """
-    trial, offset = [], 0
-    for one in labels:
-        trial.append(trial_of_row(one) + offset)
-        offset = int(trial[-1].max()) + 1
-    number, truth, together = (np.concatenate(part) for part in (trial, labels, scores))
-    random = np.random.default_rng(0)
-    weight = random.multinomial(offset, np.full(offset, 1 / offset), size=RESAMPLES).astype(float)
+    trials, count = number_trials(labels)
+    number, truth, together = (np.concatenate(part) for part in (trials, labels, scores))
+    weight = draw_trials(count)
     drawn = np.column_stack(
         [
             _drawn_aucs(number, truth[:, event], together[:, event], weight)

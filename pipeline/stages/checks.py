@@ -67,7 +67,7 @@ def check_bank(context: Context) -> None:
             step = np.ones((4 * bank.every, len(context.about.channels)))
             step[1:] *= np.linspace(1, 100, len(step) - 1)[:, None]
             features, _ = bank.transform(step)
-    except (ValueError, FloatingPointError, np.linalg.LinAlgError, OverflowError) as error:
+    except (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"filter: cannot be built ({reason}); {how}") from error
     if not np.isfinite(features).all():

@@ -234,7 +234,9 @@ class Context:
         """Tables, pictures and the submission: what people look at."""
         parent = path(self.config.output_dir) / self.config.dataset.name
         code = (evaluate.__name__, report.__name__, submit.__name__, predictions.__name__)
-        read = [self.config.recipe, self.subjects]
+        read: list[Any] = [self.config.recipe, self.subjects]
+        if self.config.decisions.enabled:
+            read.append(plain(self.config.decisions))
         return Folder(parent, self.config.recipe, read, code, self.train_folder.key)
 
     # ---- doing it -----------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 The raw files are simulated where there are none, and ingested: checked, and kept as recordings.
 Recordings become causal features; for a stack, its members are fitted first and their logits are
 the features. The validating models learn from the training series, and are scored on the held-out
-ones. The final models learn from both, and predict the test series: the submission.
+ones; if wanted, their probabilities become onsets. The final models learn from both, and predict
+the test series: the submission.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pipeline.data.sources import finder
 from pipeline.results import scoring
 from pipeline.stages import (
     bids,
+    decide,
     evaluate,
     features,
     ingest,
@@ -35,6 +37,7 @@ from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context, Say
 from pipeline.stages.jobs import Job, jobs, place
 from pipeline.work.files import write_text, write_whole
+from pipeline.work.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,14 @@ class Result:
         The submission; for other data the folder with the files of each test recording.
     auc : DataFrame or None
         AUC per event and their mean: pooled, per subject, and the subjects' mean.
+    decisions : DataFrame or None
+        One row per event (`pipeline.stages.decide.decision_table`); None unless they are enabled.
     """
 
     folder: Path | None = None
     submission: Path | None = None
     auc: pd.DataFrame | None = None
+    decisions: pd.DataFrame | None = None
 
 
 def run(config: Config, say: Say = print) -> Result:
@@ -123,14 +129,20 @@ def _go(context: Context, stage: Stage) -> Result:
     say(f"\nAUC on series {list(context.config.dataset.valid_series)} ({context.name})\n")
     say(scoring.show(auc) + "\n")
     say("pooled_low to pooled_high: 95 % over trials\n")
+    decisions = read_decisions(context)
+    if decisions is not None:
+        tolerance = context.config.decisions.tolerance_seconds
+        say("Onsets, chosen on the training series; in brackets: 95 % over trials\n")
+        say(f"{scoring.show_cells(decide.show(decisions))}\n")
+        say(f"a hit: within {tolerance:g} s of the true event\n")
     if stage is Stage.evaluate:
         say(str(folder))
-        return Result(folder, None, auc)
+        return Result(folder, None, auc, decisions)
     fit_final(context, found)
     path = write_predictions(context, found)
     write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, context.settings))
     say(str(path))
-    return Result(folder, path, auc)
+    return Result(folder, path, auc, decisions)
 
 
 def find(context: Context) -> list[Series]:
@@ -194,14 +206,31 @@ def score(context: Context, found: Sequence[Series]) -> pd.DataFrame:
     """Score the validating models on their held-out series, and write the report."""
     task = evaluate.task(context, found)
     done = context.run("evaluate", [task]).done
+    decided = decide_onsets(context, found) if context.config.decisions.enabled else None
+    if decided:
+        done += context.run("decide", [decided]).done
     averages = report.evoked_tasks(context, found)
     context.run("evoked", averages, context.workers)
     paths = [path for each in averages for path in each.paths()]
-    done += context.run("report", [report.task(context, task.paths(), paths)]).done
+    onsets = decided.paths() if decided else []
+    done += context.run("report", [report.task(context, task.paths(), onsets, paths)]).done
     auc = pd.read_csv(task.paths()[0], index_col=0)
     if context.tracker.wants(bool(done)):
-        record.scores(context, found, auc)
+        record.scores(context, found, auc, read_decisions(context))
     return auc
+
+
+def decide_onsets(context: Context, found: Sequence[Series]) -> Task:
+    """Fit the folds that predict the training series, and plan the decisions."""
+    fit(context, found, decide.training_jobs(context, found), "folds")
+    return decide.task(context, found)
+
+
+def read_decisions(context: Context) -> pd.DataFrame | None:
+    """Read the table of decided onsets; None if they are not enabled."""
+    if not context.config.decisions.enabled:
+        return None
+    return pd.read_csv(context.results_folder.path / decide.files(context)[0], index_col=0)
 
 
 def write_predictions(context: Context, found: Sequence[Series]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import pandas as pd
 from pipeline.data.recording import Recording
 from pipeline.results import scoring
 from pipeline.serving.fitted_recipe import export
+from pipeline.stages import decide
 from pipeline.stages.evaluate import PICTURES
 from pipeline.stages.jobs import last_jobs, place
 from pipeline.tracking.models import FittedModel
@@ -23,23 +25,59 @@ if TYPE_CHECKING:
     from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
+DECISIONS = "decisions.json"
+"""Beside a fitted recipe in its MLflow model: what onsets are decided with, if it was chosen."""
 
-def scores(context: Context, found: Sequence[Series], auc: pd.DataFrame) -> None:
-    """Tell MLflow the scores, the files, and the data that they came from."""
+
+def scores(
+    context: Context, found: Sequence[Series], auc: pd.DataFrame, decisions: pd.DataFrame | None
+) -> None:
+    """Tell MLflow the scores, the files, and the data that they came from.
+
+    Parameters
+    ----------
+    context : Context
+        Of the command.
+    found : sequence of Series
+        All.
+    auc : DataFrame
+        Kaggle's metric.
+    decisions : DataFrame or None
+        The decided onsets' figures, one row per event.
+    """
     tracker, data = context.tracker, context.config.dataset
     pooled = auc.loc["pooled"].dropna()
     tracker.metrics({f"auc_{event}": value for event, value in pooled.items()})
     tracker.metrics({f"auc_{name}": row["mean"] for name, row in auc.dropna().iterrows()})
-    tracker.describe(
+    text = (
         f"Area under the ROC curve, series {list(data.valid_series)}\n\n"
         f"{scoring.show(auc)}\n\n`pooled_low` to `pooled_high`: 95 % over trials."
     )
+    if decisions is not None:
+        text += f"\n\nOnsets\n\n{scoring.show_cells(decide.show(decisions))}"
+        tracker.metrics(onset_metrics(decisions))
+        tracker.files([context.results_folder.path / file for file in decide.files(context)])
+    tracker.describe(text)
     kinds = [("auc", "csv"), ("report", "html"), *((k, "png") for k in (*PICTURES, "evoked"))]
     tracker.files([context.results_folder.path / context.file(*kind) for kind in kinds])
     signals = [context.ingest_folder.path / f"{raw.name}_signal.npy" for raw in found]
     rows = sum(len(np.load(path, mmap_mode="r")) for path in signals)
     raw_files = digest(contents([path for raw in found for path in raw.paths]))
     tracker.data(raw_files, str(context.raw), rows, len(found))
+
+
+def onset_metrics(decisions: pd.DataFrame) -> dict[str, float]:
+    """Name the decided onsets' figures, e.g. ``f1_HandStart``, and the events' mean ``f1_mean``.
+
+    An undefined figure is left out; so is the mean if one event's F1 is undefined.
+    """
+    named = {
+        f"{key}_{event}": float(value)
+        for event, row in decisions.iterrows()
+        for key, value in row.dropna().items()
+    }
+    mean = float(decisions["f1"].mean(skipna=False))
+    return named if np.isnan(mean) else named | {"f1_mean": mean}
 
 
 def model(context: Context, found: Sequence[Series], files: list[Path]) -> None:
@@ -54,6 +92,9 @@ def model(context: Context, found: Sequence[Series], files: list[Path]) -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "recipe"
         export_recipe(context, found, folder)
+        if context.config.decisions.enabled:
+            settings = context.results_folder.path / decide.files(context)[1]
+            shutil.copyfile(settings, folder / DECISIONS)
         auc = pd.read_csv(context.results_folder.path / context.file("auc", "csv"), index_col=0)
         context.tracker.model(
             FittedModel(folder, example, context.about.events, first.subject, auc)

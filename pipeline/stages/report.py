@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.results import figures
 from pipeline.results.evoked import average_series, grand_average
+from pipeline.stages import decide
 from pipeline.stages.evaluate import PICTURES
 from pipeline.stages.ingest import recording_paths
 from pipeline.work.tasks import Report, Task
@@ -40,7 +41,9 @@ def average_work(scratch: Path, report: Report, **arguments) -> None:
     average_series(scratch, report, **arguments)
 
 
-def task(context: Context, results: Sequence[Path], averages: Sequence[Path]) -> Task:
+def task(
+    context: Context, results: Sequence[Path], decided: Sequence[Path], averages: Sequence[Path]
+) -> Task:
     """Plan the report.
 
     Parameters
@@ -49,14 +52,17 @@ def task(context: Context, results: Sequence[Path], averages: Sequence[Path]) ->
         Of the command.
     results : sequence of Path
         What the evaluation wrote: the table, then the pictures.
+    decided : sequence of Path
+        What the decisions wrote; nothing if they are not enabled.
     averages : sequence of Path
         What `evoked_tasks` wrote.
     """
     outputs = (context.file("evoked", "png"), context.file("report", "html"))
     return Task(
-        context.results_folder, "report", (*results, *averages), outputs, work,
+        context.results_folder, "report", (*results, *decided, *averages), outputs, work,
         {
-            "results": list(results), "averages": list(averages), "outputs": outputs,
+            "results": list(results), "decided": list(decided), "averages": list(averages),
+            "outputs": outputs,
             "name": context.name, "data_set": context.config.dataset.name,
             "settings": context.settings,
         },
@@ -69,6 +75,7 @@ def work(
     report: Report,
     *,
     results: list[Path],
+    decided: list[Path],
     averages: list[Path],
     outputs: tuple[str, str],
     name: str,
@@ -81,5 +88,9 @@ def work(
     figures.evoked_picture(drawn, responses, f"{data_set}: average of all labelled series")
     table, *pictures = results
     shown = dict(zip(PICTURES.values(), pictures, strict=True))
+    decisions = None
+    if decided:
+        decisions = decide.show(pd.read_csv(decided[0], index_col=0))
+        shown |= zip(decide.PICTURES.values(), decided[2:], strict=True)
     shown["Evoked responses of the data set"] = drawn
-    figures.write_report(page, name, pd.read_csv(table, index_col=0), shown, settings)
+    figures.write_report(page, name, pd.read_csv(table, index_col=0), shown, settings, decisions)

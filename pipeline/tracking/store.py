@@ -79,6 +79,9 @@ def check(uri: str) -> None:
         The disk is full, a folder or the file may not be written, the file is no store, or another
         program holds it.
     """
+    if "://" not in uri or uri.startswith("file:"):
+        why = "it keeps no runs in plain folders; name sqlite:///FILE or a server's address"
+        raise PipelineError(refusal(uri, why))
     file = sqlite_file(uri)
     if file is None:
         return

@@ -1,0 +1,65 @@
+"""Decided onsets of several recipes, on the same recordings.
+
+``python -m pipeline.bench.decisions [presets=a,b] [overrides]`` runs each recipe
+as the command does with ``decisions.enabled=true``, prints the tables, and writes them into
+``docs/decisions.md`` with the date and the size. By default it takes all twelve subjects.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.bench.document import machine, write_between
+from pipeline.bench.methods import PRESETS, SPLIT, chosen_presets
+from pipeline.config.compose import compose, reading
+from pipeline.config.paths import PROJECT
+from pipeline.data.simulator.options import MOST_SUBJECTS
+from pipeline.errors import PipelineError
+from pipeline.results.scoring import show_cells
+from pipeline.stages.context import Context
+from pipeline.stages.decide import show
+from pipeline.stages.flow import find, run
+from pipeline.work.machine import cores
+
+DOC = PROJECT / "docs" / "decisions.md"
+RECIPES = ("lstm", "semi_markov", "stack")
+DATA = (
+    "dataset=simulated", f"dataset.simulation.subjects={MOST_SUBJECTS}",
+    "dataset.simulation.trials=0", "decisions.enabled=true",
+)  # fmt: skip
+
+
+def main(arguments: list[str]) -> None:
+    """Run the recipes, print their tables and write them into the document.
+
+    Parameters
+    ----------
+    arguments : list of str
+        ``presets=a,b`` for other recipes; all else as on the pipeline's command line.
+    """
+    presets, overrides = chosen_presets(arguments, RECIPES, PRESETS)
+    parts = []
+    for preset in presets:
+        config = compose(reading([f"experiment={preset}", *DATA, *SPLIT], overrides))
+        table = run(config).decisions
+        assert table is not None
+        parts.append(f"`{preset}`: mean F1 {table['f1'].mean(skipna=False):.3f}\n")
+        parts.append(show_cells(show(table)) + "\n")
+    found = find(Context(config))
+    subjects = len({raw.subject for raw in found})
+    trials = config.dataset.simulation.trials or "as many as in the competition"
+    parts.append(
+        f"{machine(cores())}; simulated recordings, {subjects} of {MOST_SUBJECTS} subjects, trials "
+        f"per series: {trials}, seed {config.seed}. Chosen on series "
+        f"{config.dataset.train_series}, scored on series {config.dataset.valid_series}.\n"
+    )
+    text = "\n".join(parts)
+    print(text)
+    write_between(DOC, "decisions", text)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except PipelineError as error:
+        sys.exit(f"error: {error}")

@@ -17,7 +17,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve test test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions fuzz calibrate picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions fuzz calibrate picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -71,6 +71,9 @@ serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=mo
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-fast: $(INSTALLED_DEV)  ## the tests that take no long time, in under 90 s
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-services: $(INSTALLED_DEV)  ## a sweep into MLflow's server on PostgreSQL, both started for it
 	$(RUN) -m pytest tests/services $(ARGS)

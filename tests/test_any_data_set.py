@@ -10,6 +10,8 @@ import pytest
 
 from pipeline.config.paths import PROJECT
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = ("features", "results", "tracking", "detectors", "serving", "stages")
 # The submission, and what makes the raw files.
 ASIDE = ("results/submission.py", "stages/submit.py", "stages/simulate.py")

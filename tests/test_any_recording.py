@@ -28,6 +28,8 @@ from pipeline.stages.flow import find, run
 from pipeline.stages.record import export_recipe
 from tests.conftest import EVENTS, make_config
 
+pytestmark = pytest.mark.slow
+
 SHARED = PROJECT.parent / "shared" / "data"
 
 

@@ -10,6 +10,8 @@ from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
 from tests.conftest import SMALL_COMMON
 
+pytestmark = pytest.mark.slow
+
 
 def test_presets_are_chosen_by_name_and_all_else_goes_to_hydra():
     chosen = methods.chosen_presets(["presets=lstm,fbl_lr", "seed=3"], methods.PRESETS)

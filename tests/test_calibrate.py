@@ -28,6 +28,8 @@ from pipeline.data.simulator.simulate import simulate_series
 from pipeline.errors import ConfigError
 from tests.conftest import COMPETITION
 
+pytestmark = pytest.mark.slow
+
 REAL_WINDOWS = PROJECT.parent / "shared" / "data" / "gal_windows"
 
 

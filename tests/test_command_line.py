@@ -11,6 +11,8 @@ import pytest
 
 from pipeline.config.paths import CONF, PROJECT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def command(tmp_path):

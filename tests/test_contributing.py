@@ -16,6 +16,8 @@ import pytest
 from pipeline.config.paths import PROJECT
 from tests.conftest import COMPETITION
 
+pytestmark = pytest.mark.slow
+
 TEXT = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\w+ (?P<path>\S+)(?: \+(?P<name>\w+))?\n(?P<code>.*?)^```$", re.M | re.S)
 SPLITS = ["dataset.train_series=[1,2]", "dataset.valid_series=[3]", "dataset.test_series=[4]"]

@@ -21,6 +21,8 @@ from pipeline.stages.flow import find, run
 from tests.conftest import SMALL_RECIPE, make_config, small_recipe, submitted
 from tests.test_decisions import GRID, RATE, recording
 
+pytestmark = pytest.mark.slow
+
 ABOUT = Description(("c",), ("a", "b"), RATE, 1e-6, "standard_1020")
 
 

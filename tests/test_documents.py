@@ -14,6 +14,8 @@ import yaml
 from pipeline.bench import front_page
 from pipeline.config.paths import CONF, PROJECT
 
+pytestmark = pytest.mark.slow
+
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 PAGES = sorted(

@@ -9,6 +9,8 @@ import pytest
 from pipeline.data.eegmmidb import verify
 from pipeline.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_is_missing_unknown_or_different_is_told(tmp_path):
     with pytest.raises(DataError, match=r"holds no recordings yet.*\n.*\n.*\n *wget"):

@@ -24,6 +24,8 @@ from pipeline.stages.context import Context
 from pipeline.stages.flow import run
 from tests.conftest import EVENTS, SMALL, make_config
 
+pytestmark = pytest.mark.slow
+
 
 def command(
     folder: Path, *overrides: str, flags: tuple[str, ...] = ()

@@ -10,6 +10,8 @@ from pipeline.bench.event_windows import interval, load_windows, main, trials
 from pipeline.errors import PipelineError
 from tests.conftest import COMPETITION, EVENTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):

@@ -25,6 +25,8 @@ from pipeline.features.member_logits import side_by_side
 from pipeline.serving.fitted_recipe import FittedRecipe, export
 from tests.conftest import fit_data
 
+pytestmark = pytest.mark.slow
+
 CHANNELS, EVENTS = tuple(f"C{i}" for i in range(32)), ("one", "two", "three")
 ABOUT = Description(CHANNELS, EVENTS, 500.0, 1e-6, "standard_1020")
 BANK = {

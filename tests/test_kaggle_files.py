@@ -20,6 +20,8 @@ from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from tests.conftest import EVENTS, SMALL, make_config
 
+pytestmark = pytest.mark.slow
+
 DATA = "train/subj1_series1_data.csv"
 LABELS = "train/subj1_series1_events.csv"
 REAL_EVENTS = Path(__file__).parents[2] / "shared" / "data" / "gal_events"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pipeline.bench import leak
 from pipeline.bench.leak import changed_raw, rhythm, shifted, shuffled, since_start
 from pipeline.data.kaggle_files import find_series
 from pipeline.stages.jobs import Job
 from tests.conftest import SMALL_COMMON
+
+pytestmark = pytest.mark.slow
 
 RATE = 50.0
 

@@ -16,6 +16,8 @@ from pipeline.detectors.lstm.autograd import BLOCK
 from pipeline.detectors.lstm.cell import GATES, equations
 from pipeline.detectors.lstm.layer import LSTM, layer_weights
 
+pytestmark = pytest.mark.slow
+
 CELLS = list(GATES)
 OURS = [cell for cell in CELLS if cell != "fused"]
 EXACT = {"rtol": 0.0, "atol": 1e-12}

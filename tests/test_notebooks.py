@@ -8,6 +8,8 @@ from nbclient import NotebookClient
 
 from pipeline.config.paths import PROJECT
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
 

@@ -44,6 +44,8 @@ from pipeline.features.registry import make_features
 from tests.conftest import fit_data
 from tests.test_semi_markov import trials
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Case:

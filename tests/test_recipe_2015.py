@@ -12,6 +12,8 @@ from pipeline.detectors.lstm.network import make_network
 from pipeline.detectors.lstm.training import network_arguments
 from pipeline.features.registry import Features, make_features
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("experiment", "parameters"), [("paszke2015", 982_806), ("paszke2015_default", 215_814)]

@@ -20,6 +20,8 @@ from pipeline.stages.record import export_recipe
 from pipeline.stages.train import load
 from tests.conftest import RECIPES, make_config, small_recipe, submitted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_runs_to_a_submission(recipe, recipes_folder):

@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from pipeline.config.paths import PROJECT
 from pipeline.detectors.lstm.detector import LstmDetector
 from tests.conftest import SMALL
+
+pytestmark = pytest.mark.slow
 
 # The recipe that carries its state over epochs, with a checkpoint after each batch.
 RECIPE = [

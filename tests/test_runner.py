@@ -20,6 +20,8 @@ from pipeline.work.machine import PARALLEL, cores
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
 
+pytestmark = pytest.mark.slow
+
 CALLS: list[str] = []
 
 

@@ -28,6 +28,8 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from tests.conftest import fit_data
 
+pytestmark = pytest.mark.slow
+
 METHOD = replace(
     compose(["method=semi_markov"]).method,
     observed=0, tap_count=3, rows_after=12, rows_before=6, response_smooth=10.0,

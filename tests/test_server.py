@@ -17,6 +17,8 @@ from pipeline.tracking import server
 from pipeline.tracking.experiments import find_experiment
 from tests.conftest import free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize("target", ["ui", "serve"])

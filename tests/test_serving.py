@@ -22,6 +22,8 @@ from pipeline.stages.flow import find, run
 from pipeline.tracking.models import CARD, choose_champion
 from tests.conftest import SMALL, free_port, make_config, submitted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):

@@ -19,6 +19,8 @@ from pipeline.stages.flow import run
 from tests import conftest
 from tests.conftest import COMPETITION, EVENTS, make_config
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = COMPETITION.channels
 SMALL = SimulationConfig(seed=5, trials=4)
 # Of SMALL, subject 1, series 7: every 4000th row of every sixth channel; each event's last label.

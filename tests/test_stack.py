@@ -19,6 +19,8 @@ from pipeline.stages.jobs import fold_jobs, folds, jobs
 from pipeline.work import runner
 from tests.conftest import SMALL_RECIPE, make_config
 
+pytestmark = pytest.mark.slow
+
 STACK = (*SMALL_RECIPE, "experiment=stack", "stack.members=[fbl_lda]")
 
 

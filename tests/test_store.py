@@ -17,6 +17,8 @@ from pipeline.errors import PipelineError
 from pipeline.tracking import store
 from pipeline.tracking.experiments import find_experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def uri(tmp_path):

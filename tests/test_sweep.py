@@ -36,6 +36,8 @@ from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group
 from tests.conftest import SMALL_RECIPE
 
+pytestmark = pytest.mark.slow
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

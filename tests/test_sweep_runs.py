@@ -20,6 +20,8 @@ from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ra
 from pipeline.work.machine import cores
 from tests.conftest import SMALL_RECIPE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def uri(tmp_path):

@@ -19,6 +19,8 @@ from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import code_version, flatten
 from tests.conftest import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def runs_of(uri):
     client = mlflow.MlflowClient(uri)

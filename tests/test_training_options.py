@@ -29,6 +29,8 @@ from tests.test_training import (
     on,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["features"]  # a fixture
 
 # What each option is changed to, and what must be set beside it for it to be read.

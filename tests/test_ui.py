@@ -29,9 +29,12 @@ from pipeline.stages.flow import run
 from tests.conftest import SMALL, free_port, make_config
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
+    ),
+]
 RECIPES = ("lstm", "fbl_lda")
 # No sandbox, because root may have none; and nothing that would look for other machines.
 FLAGS = (

@@ -77,18 +77,19 @@ def test_no_recipe_sees_what_comes_later(recipe, recipes_folder):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "read", "unread"),
+    ("recipe", "read", "other"),
     [
-        ("fbl_lda", "shrinkage=0.5", "trust=0.9"),
-        ("semi_markov", "trust=0.9", "shrinkage=0.5"),
-        ("hochberg_cnn", "filters=3", "paces=1"),
-        ("lstm", None, "updates=7"),
+        ("fbl_lda", "method.shrinkage=0.5", "seed=3"),
+        ("semi_markov", "method.trust=0.9", "seed=3"),
+        ("hochberg_cnn", "method.filters=3", "train.refit=true"),
+        ("lstm", "model.hidden=5", "train.checkpoint_seconds=7"),
+        ("lstm", "threads=2", "workers=2"),
     ],
 )
-def test_only_what_a_kind_reads_of_its_group_fits_it_anew(recipe, read, unread, tmp_path):
+def test_a_fit_is_done_anew_for_what_it_reads_and_for_nothing_else(recipe, read, other, tmp_path):
     def key(*more: str) -> str:
-        overrides = [f"experiment={recipe}", *(f"method.{each}" for each in more)]
+        overrides = [f"experiment={recipe}", *more]
         return Context(make_config(tmp_path, "dataset=simulated", *overrides)).train_folder.key
 
-    assert key(unread) == key()
-    assert read is None or key(read) != key()
+    assert key(read) != key()
+    assert key(other) == key()

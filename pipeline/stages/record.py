@@ -41,7 +41,7 @@ def scores(
     found : sequence of Series
         All.
     auc : DataFrame
-        Kaggle's metric.
+        The AUC table.
     decisions : DataFrame or None
         The decided onsets' figures, one row per event.
     """

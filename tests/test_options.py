@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from pipeline.config.compose import compose
+from pipeline.config.demand import demand_of
 from pipeline.config.filters.bank import BankFilter, FilterStart
+from pipeline.config.kinds import methods
 from pipeline.config.lstm import (
     Cell,
     LstmOptions,
@@ -27,15 +29,9 @@ from pipeline.config.lstm import (
     Train,
     Window,
 )
-from pipeline.config.methods import (
-    CnnMethod,
-    GruMethod,
-    LdaMethod,
-    LrMethod,
-    SemiMarkovMethod,
-    demand_of,
-    methods,
-)
+from pipeline.config.methods.linear import LdaMethod, LrMethod
+from pipeline.config.methods.semi_markov import SemiMarkovMethod
+from pipeline.config.methods.tap_networks import CnnMethod, GruMethod
 from pipeline.config.options import plain
 from pipeline.detectors.base import Line
 from pipeline.detectors.registry import METHODS

@@ -26,7 +26,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.config.paths import PROJECT
 from pipeline.stages.flow import run
-from tests.conftest import SMALL, free_port, make_config
+from tests.conftest import SMALL, free_port, make_config, unless_given
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -52,7 +52,9 @@ def runs(tmp_path_factory) -> tuple[str, dict[str, float]]:
     aucs = {}
     for recipe in RECIPES:
         more = (f"experiment={recipe}", "tracking.enabled=true", f"tracking.uri={uri}")
-        result = run(make_config(folder, "dataset=simulated", *SMALL, *more), say=lambda line: None)
+        small = unless_given(SMALL, more)
+        config = make_config(folder, "dataset=simulated", *small, *more)
+        result = run(config, say=lambda line: None)
         aucs[recipe] = float(result.auc.loc["pooled", "mean"])
     return uri, aucs
 

@@ -205,7 +205,10 @@ def outcome(kind: str, options: Any, folder: Any, **changes: Any) -> tuple[np.nd
 
 def lines(history: list[Line]) -> list[tuple]:
     """Give what a history says of the way, without times and without what it copies of options."""
-    return [(line["epoch"], line["step"], repr(line["loss"]), line["best"]) for line in history]
+    return [
+        (line.get("epoch"), line.get("step"), repr(line.get("loss")), line.get("best"))
+        for line in history
+    ]
 
 
 ALL = [(kind, option) for kind, cases in CASES.items() for option in cases]
@@ -281,7 +284,7 @@ FILTER_CASES = {
 
 
 def test_every_option_of_the_filter_bank_is_in_the_table():
-    assert {each.name for each in fields(BankFilter)} == set(FILTER_CASES)
+    assert {each.name for each in fields(BankFilter)} - {"kind"} == set(FILTER_CASES)
 
 
 @pytest.mark.parametrize("option", FILTER_CASES)

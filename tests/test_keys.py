@@ -11,10 +11,12 @@ import pytest
 from pipeline.data.sources import SOURCES
 from pipeline.detectors.registry import METHODS
 from pipeline.features.registry import FEATURES
+from pipeline.stages import decide
 from pipeline.work import keys
 from pipeline.work.keys import code_key, reached, source_file
+from pipeline.work.tasks import Folder, Task
 
-STAGES = ("simulate", "members", "train", "evaluate", "report", "submit")
+STAGES = ("simulate", "members", "train", "evaluate", "decide", "report", "submit", "predictions")
 ROOTS: dict[str, tuple[str, ...]] = {s: (f"pipeline.stages.{s}",) for s in STAGES}
 ROOTS |= {"ingest": ("pipeline.stages.ingest", SOURCES["kaggle"])}
 ROOTS |= {"features": ("pipeline.stages.features", FEATURES["bank"][0])}
@@ -71,6 +73,15 @@ def test_changes_that_once_changed_no_key_do_now(stage, module, old, new, copied
     file.write_text(text.replace(old, new))
     copied()
     assert code_key(*ROOTS[stage]) != before
+
+
+def test_a_task_s_key_holds_its_own_work_whatever_its_folder_names(copied, tmp_path):
+    """The onsets lie in the folder of the results: a change in how they are chosen counts."""
+    task = Task(Folder(tmp_path, "any", None, ()), "decide", (), (), decide.work)
+    before, file = task.key, source_file("pipeline.results.decision_scores")
+    file.write_text(f"{file.read_text()}\nADDED = 1\n")
+    copied("pipeline.results.decision_scores")
+    assert task.key != before
 
 
 def test_comments_docstrings_and_layout_change_no_key(copied):

@@ -23,6 +23,7 @@ from pipeline.detectors.registry import METHODS
 from pipeline.errors import ConfigError
 from pipeline.features.registry import FEATURES
 from pipeline.stages import (
+    decide,
     evaluate,
     features,
     ingest,
@@ -106,10 +107,13 @@ class Context:
         Composed and checked.
     say : callable
         Prints a line.
+    is_member : bool
+        Of a stack, which has described the data set for all its members.
     """
 
-    def __init__(self, config: Config, say: Say = print) -> None:
-        config = described(config)
+    def __init__(self, config: Config, say: Say = print, is_member: bool = False) -> None:
+        if not is_member:
+            config = described(config)
         self.config, self.say = config, say
         data = config.dataset
         self.about = Description.of(data)
@@ -119,7 +123,7 @@ class Context:
         self.unlabelled = [identity(series) for series in data.test_series]
         self.workers = config.workers or cores()
         self.entry = METHODS[config.method.kind]
-        self.members = [Context(member, say) for member in compose_members(config)]
+        self.members = [Context(member, say, True) for member in compose_members(config)]
         self.every = config.stack.every if self.members else config.filter.every
         self.tracker = Tracker(config, self.name, self.results_folder.path / ".mlflow_runs.json")
         self.label = ""  # before the names of what is recorded
@@ -233,9 +237,12 @@ class Context:
     def results_folder(self) -> Folder:
         """Tables, pictures and the submission: what people look at."""
         parent = path(self.config.output_dir) / self.config.dataset.name
-        code = (evaluate.__name__, report.__name__, submit.__name__, predictions.__name__)
+        code: tuple[str, ...] = (
+            evaluate.__name__, report.__name__, submit.__name__, predictions.__name__,
+        )  # fmt: skip
         read: list[Any] = [self.config.recipe, self.subjects]
         if self.config.decisions.enabled:
+            code = (*code, decide.__name__)
             read.append(plain(self.config.decisions))
         return Folder(parent, self.config.recipe, read, code, self.train_folder.key)
 

@@ -25,7 +25,7 @@ def evoked_tasks(context: Context, found: Sequence[Series]) -> list[Task]:
     return [
         Task(
             context.evoked_folder, raw.name, recording_paths(context, raw),
-            (f"{raw.name}-ave.fif",), average_work,
+            (f"{raw.name}-ave.fif",), average_series,
             {
                 "folder": context.ingest_folder.path, "subject": raw.subject,
                 "series": raw.series, "about": context.about,
@@ -34,11 +34,6 @@ def evoked_tasks(context: Context, found: Sequence[Series]) -> list[Task]:
         for raw in found
         if raw.labelled
     ]  # fmt: skip
-
-
-def average_work(scratch: Path, report: Report, **arguments) -> None:
-    """Average one series around each of its events."""
-    average_series(scratch, report, **arguments)
 
 
 def task(

@@ -73,7 +73,7 @@ def is_fresh(task: Task, inputs: dict[str, str]) -> bool:
     manifest = read_manifest(task)
     if manifest is None:
         return False
-    if manifest.get("key") != task.folder.key or manifest.get("inputs") != inputs:
+    if manifest.get("key") != task.key or manifest.get("inputs") != inputs:
         return False
     recorded = manifest["outputs"]
     if sorted(recorded) != sorted(task.outputs):
@@ -180,7 +180,7 @@ def _do(task: Task, inputs: dict[str, str], report: _Reporter) -> None:
     folder = task.folder.path
     unique = f"{os.getpid()}-{uuid4().hex[:8]}"
     if task.resumable:  # the same work finds the same folder again
-        unique = f"resume-{digest(task.folder.key, inputs)}"
+        unique = f"resume-{digest(task.key, inputs)}"
     scratch = folder / f".{task.name}.{unique}"
     for left in folder.glob(f".{task.name}.*"):  # of commands that were killed
         if left != scratch and left.is_dir():
@@ -201,7 +201,7 @@ def _do(task: Task, inputs: dict[str, str], report: _Reporter) -> None:
             os.replace(scratch / output, folder / output)
         manifest = {
             "stage": task.folder.stage,
-            "key": task.folder.key,
+            "key": task.key,
             "options": task.folder.options,
             "inputs": inputs,
             "outputs": written,

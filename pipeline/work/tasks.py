@@ -94,6 +94,11 @@ class Task:
     verify: bool = False
 
     @property
+    def key(self) -> str:
+        """What the result depends on, apart from the inputs' bytes: also on the work's own code."""
+        return digest(self.folder.key, code_key(self.work.__module__))
+
+    @property
     def manifest(self) -> Path:
         """The file that is written last."""
         return self.folder.path / f"{self.name}.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,15 +13,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from pipeline.config.compose import compose
+from pipeline.detectors.semi_markov import belief
 from pipeline.detectors.semi_markov.belief import follow
 from pipeline.detectors.semi_markov.chain import Chain, earlier, pasts, predict_from_past
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import design
+from pipeline.detectors.semi_markov.order import RARE, Order
 from pipeline.detectors.semi_markov.timing import (
+    ENOUGH,
     Timing,
     by_pace,
     find_events,
-    pace_durations,
+    pair_durations,
     spread,
     start,
 )
@@ -116,65 +120,106 @@ def test_rows_beyond_all_measure_end_in_numbers_all_the_same(detector):
 
 
 def plain_sums(chain: Chain, half: int, after: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Do what `follow` does with a table of all (last event, duration, age), one by one."""
+    """Do what `follow` does with a table of all (pair of events, duration, age), one by one."""
     kinds, ages, _ = chain.after.shape
     untils, durations = chain.before.shape[1], chain.durations.astype(float)
-    most = durations.shape[2]
+    most, pairs = durations.shape[2], [(int(k), int(j)) for k, j in chain.pairs]
+    follows = dict(zip(pairs, chain.follows.astype(float), strict=True))
+    into = {j: sum(chance for pair, chance in follows.items() if pair[1] == j) for _, j in pairs}
 
-    def within(pace: int, kind: int, rows: int) -> float:
-        return durations[pace, kind, : max(0, rows)].sum()
+    def within(pace: int, pair: tuple[int, int], rows: int) -> float:
+        return durations[pace, pairs.index(pair), : max(0, rows)].sum()
 
     states: dict = {}
     for pace, begun in enumerate(chain.starts):
-        rest = {d: durations[pace, -1, d - 1] for d in range(begun + untils + 1, most + 1)}
-        for d, weight in rest.items():
-            states[pace, kinds - 1, d, begun] = chain.shares[pace] * weight / sum(rest.values())
+        for event, share in enumerate(chain.begins):
+            rest = {
+                (pair, d): follows[pair] * durations[pace, n, d - 1]
+                for n, pair in enumerate(pairs) if pair[0] == event
+                for d in range(begun + untils + 1, most + 1)
+            }  # fmt: skip
+            for (pair, d), weight in rest.items():
+                begins = chain.shares[pace] * share * weight / sum(rest.values())
+                states[pace, pair, d, begun] = begins
     result = np.zeros((len(after), kinds))
     for t in range(len(after)):
         moved: dict = {}
-        for (pace, k, d, a), weight in states.items():
+        for (pace, pair, d, a), weight in states.items():
             if a + 1 < d:
-                moved[pace, k, d, a + 1] = moved.get((pace, k, d, a + 1), 0) + weight
+                moved[pace, pair, d, a + 1] = moved.get((pace, pair, d, a + 1), 0) + weight
                 continue
-            k = (k + 1) % kinds
-            for new in range(1, most + 1):
-                entered = weight * durations[pace, k, new - 1]
-                moved[pace, k, new, 0] = moved.get((pace, k, new, 0), 0) + entered
-        for (pace, k, d, a), weight in moved.items():
-            mean, evidence, coming = np.zeros(chain.after.shape[2]), 0.0, (k + 1) % kinds
+            for n, new in enumerate(pairs):
+                for d_new in range(1, most + 1) if new[0] == pair[1] else ():
+                    entered = weight * follows[new] * durations[pace, n, d_new - 1]
+                    moved[pace, new, d_new, 0] = moved.get((pace, new, d_new, 0), 0) + entered
+        for (pace, (k, j), d, a), weight in moved.items():
+            mean, evidence = np.zeros(chain.after.shape[2]), 0.0
             if a < ages:
                 mean, evidence = mean + chain.after[k, a], evidence + after[t, k, a]
             if d - a <= untils:
-                mean = mean + chain.before[coming, d - a - 1]
-                evidence += before[t, coming, d - a - 1]
-            moved[pace, k, d, a] = weight * np.exp(evidence - np.square(mean).sum() / 2)
+                mean = mean + chain.before[j, d - a - 1]
+                evidence += before[t, j, d - a - 1]
+            moved[pace, (k, j), d, a] = weight * np.exp(evidence - np.square(mean).sum() / 2)
         total = sum(moved.values())
         states = {state: weight / total for state, weight in moved.items()}
-        for (pace, k, d, a), weight in states.items():
+        for (pace, (k, j), d, a), weight in states.items():
             if a <= half:
                 result[t, k] += weight
-                result[t, (k - 1) % kinds] += weight * within(pace, (k - 1) % kinds, half - a)
+                for pair in pairs:
+                    if pair[1] == k:
+                        share = follows[pair] / into[k]
+                        result[t, pair[0]] += weight * share * within(pace, pair, half - a)
             if d - a <= half:
-                then = (k + 1) % kinds
-                result[t, then] += weight
-                result[t, (k + 2) % kinds] += weight * within(pace, then, half - (d - a))
+                result[t, j] += weight
+                for pair in pairs:
+                    if pair[0] == j:
+                        later = within(pace, pair, half - (d - a))
+                        result[t, pair[1]] += weight * follows[pair] * later
     return result
 
 
-@pytest.mark.parametrize(("kinds", "ages", "untils", "most"), [(3, 4, 3, 9), (4, 3, 4, 6)])
-@pytest.mark.parametrize("starts", [[0], [1, 0]])
-def test_it_weighs_states_as_plain_sums_do(kinds, ages, untils, most, starts, rng):
-    durations = rng.random((len(starts), kinds, most))
-    shares = rng.dirichlet(np.ones(len(starts)))
-    chain = Chain(
+def any_chain(
+    rng, kinds: int, ages: int, untils: int, most: int, starts: list[int], order
+) -> Chain:
+    """A chain whose numbers mean nothing, with an order of one's own: shape (kinds, kinds)."""
+    pairs = np.argwhere(order)
+    durations = rng.random((len(starts), len(pairs), most))
+    begins = rng.dirichlet(np.ones(kinds))
+    return Chain(
         *(np.zeros(1),) * 5, rng.normal(0, 1, (kinds, ages, 2)).astype(np.float32),
         rng.normal(0, 1, (kinds, untils, 2)).astype(np.float32),
         (durations / durations.sum(axis=2, keepdims=True)).astype(np.float32),
-        shares.astype(np.float32), np.array(starts),
+        rng.dirichlet(np.ones(len(starts))).astype(np.float32), np.array(starts),
+        pairs, order[tuple(pairs.T)].astype(np.float32), begins.astype(np.float32),
     )  # fmt: skip
-    rows = rng.normal(0, 1.5, (40, 2)).astype(np.float32)
-    evidence = [np.tensordot(rows, part, axes=(1, 2)) for part in (chain.after, chain.before)]
-    got = follow(chain, 2, *evidence)
+
+
+def evidence_of(chain: Chain, rng, rows: int = 40) -> list[np.ndarray]:
+    signal = rng.normal(0, 1.5, (rows, 2)).astype(np.float32)
+    return [np.tensordot(signal, part, axes=(1, 2)) for part in (chain.after, chain.before)]
+
+
+@st.composite
+def orders(draw) -> np.ndarray:
+    """A random matrix in which some events cannot follow some others."""
+    kinds = draw(st.integers(1, 4))
+    rows = st.lists(st.sampled_from([0.0, 0.0, 1.0, 2.0, 5.0]), min_size=kinds, max_size=kinds)
+    order = np.array([draw(rows.filter(any)) for _ in range(kinds)])
+    return order / order.sum(axis=1, keepdims=True)
+
+
+@given(
+    order=orders(), sizes=st.sampled_from([(4, 3, 9), (3, 4, 6), (5, 3, 4)]),
+    starts=st.sampled_from([[0], [1, 0]]), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=12, deadline=None)
+def test_it_weighs_states_as_plain_sums_do(order, sizes, starts, seed):
+    rng = np.random.default_rng(seed)
+    begun = [min(rows, sizes[2] - sizes[1] - 1) for rows in starts]
+    chain = any_chain(rng, len(order), *sizes, begun, order)
+    evidence = evidence_of(chain, rng)
+    with patch.object(belief, "LOST", 0.0):  # the sums know nothing of it
+        got = follow(chain, 2, *evidence)
     np.testing.assert_allclose(got, plain_sums(chain, 2, *evidence), atol=1e-4)
 
 
@@ -192,32 +237,88 @@ def test_durations_are_chances_and_none_is_impossible(durations, longest, smooth
         assert chance[max(durations) - 1] > chance[-1]  # nearer to all that was seen
 
 
-def timing(pause: int, first: int = 10, trials: int = 4) -> Timing:
+def timing(pause: int, first: int = 10, trials: int = 7) -> Timing:
     """Two events a trial, 5 rows apart."""
     starts = [first + (5 + pause) * trial for trial in range(trials)]
     return Timing.of(
-        [(row, kind) for start in starts for row, kind in ((start, 0), (start + 5, 1))], 2
+        [(row, kind) for start in starts for row, kind in ((start, 0), (start + 5, 1))]
     )
 
 
 def test_series_of_like_pauses_are_together_and_share_what_is_within_trials():
     short, also_short, long, silent = timing(20), timing(22), timing(90), timing(0, trials=1)
-    paces = by_pace([long, short, silent, also_short], 2)
+    paces = by_pace([long, short, silent, also_short], 0, 2)
     assert paces == [[short, also_short], [long, silent]]  # the longest for what has none
-    assert by_pace([long, short], 1) == [[long, short]]
-    assert by_pace([long, long], 2) == [[long, long]]
-    chances = [pace_durations(pace, [short, long], 200, 0.5) for pace in paces]
-    np.testing.assert_array_equal(chances[0][0], chances[1][0])
-    assert chances[0][0].argmax() + 1 == 5
-    assert [chance[1].argmax() + 1 in range(*near) for chance, near in
-            zip(chances, ((20, 23), (88, 93)), strict=True)] == [True, True]  # fmt: skip
+    assert by_pace([long, short], 0, 1) == [[long, short]]
+    assert by_pace([long, long], 0, 2) == [[long, long]]
+    assert by_pace([long, short], None, 2) == [[long, short]]  # no pauses, no paces
+    both = [[pair_durations(pace, [short, long], pair, 0) for pace in paces]
+            for pair in ((0, 1), (1, 0))]  # fmt: skip
+    assert both == [[[5] * 14] * 2, [[20] * 6 + [22] * 6, [90] * 6]]
 
 
 def test_a_series_begins_as_far_into_a_pause_as_the_fitted_ones():
-    assert start([timing(20, first=12), timing(20, first=14), timing(20, first=17)], 100) == 6
-    assert start([timing(20, first=50)], 100) == 0
-    assert start([timing(0, trials=1)], 100) == 0
-    assert start([timing(90)], 30) == 29
+    assert start([timing(20, first=12), timing(20, first=14), timing(20, first=17)], 0, 100) == 6
+    assert start([timing(20, first=50)], 0, 100) == 0
+    assert start([timing(0, trials=1)], 0, 100) == 0
+    assert start([timing(90)], 0, 30) == 29
+
+
+def in_order(*kinds: int, apart: int = 10) -> Timing:
+    return Timing.of([(apart * place, kind) for place, kind in enumerate(kinds)])
+
+
+def test_the_order_of_a_circle_is_as_if_it_had_been_told():
+    order, told = Order.of([in_order(*[0, 1, 2] * 40)] * 2, 3), Order.circle(3)
+    for name in ("pairs", "follows", "begins"):
+        np.testing.assert_array_equal(getattr(order, name), getattr(told, name))
+    assert order.opening == 0
+    turned = Order.of([in_order(*[1, 0, 2] * 40)] * 2, 3)
+    assert turned.pairs.tolist() == [[0, 2], [1, 0], [2, 1]]
+    assert (turned.opening, turned.begins.tolist()) == (1, [0, 0, 1])
+
+
+def test_how_often_each_event_follows_each_is_learned_with_a_prior():
+    order = Order.of([in_order(0, 1, 0, 0, 1), in_order(1, 0)], 2)
+    # 4 events of one kind, 3 of the other; after the first came 1 of the same and 2 others.
+    expected = [[(1 + 4 / 7) / 4, (2 + 3 / 7) / 4], [(2 + 4 / 7) / 3, (3 / 7) / 3]]
+    np.testing.assert_array_equal(order.pairs, [[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.testing.assert_allclose(order.follows, np.ravel(expected))
+    assert order.opening is None
+
+
+def test_a_pair_too_rare_is_left_out_and_counted():
+    usual = [0, 1, 2] * 150
+    order = Order.of([in_order(*usual, 0, 2, *usual)], 3)
+    assert order.pairs.tolist() == [[0, 1], [1, 2], [2, 0]]
+    assert order.left_out == 1
+    often = Order.of([in_order(*([0, 1, 2] * 9 + [0, 2]) * 9)], 3)
+    assert [0, 2] in often.pairs.tolist()
+    assert often.left_out == 0
+
+
+@given(kinds=st.lists(st.integers(0, 3), max_size=30), more=st.lists(st.integers(0, 3)))
+@settings(max_examples=50, deadline=None)
+def test_whatever_the_order_is_chances_are_chances(kinds, more):
+    order = Order.of([in_order(*kinds), in_order(*more)], 5)
+    matrix = np.zeros((5, 5))
+    matrix[tuple(order.pairs.T)] = order.follows
+    np.testing.assert_allclose(matrix.sum(axis=1), 1)
+    assert order.begins.sum() == pytest.approx(1)
+    assert (order.follows >= RARE).all()
+    if kinds or more:
+        assert not matrix[:, 4].any()  # what never takes place follows nothing
+
+
+def test_a_pair_with_few_durations_takes_those_of_the_event_that_follows_and_then_all():
+    often = [
+        in_order(*[0, 1] * ENOUGH, apart=7),
+        in_order(2, 1, apart=30),
+        in_order(1, 2, apart=50),
+    ]
+    assert pair_durations([], often, (0, 1), None) == [7] * ENOUGH
+    assert sorted(pair_durations([], often, (2, 1), None)) == [7] * ENOUGH + [30]
+    assert len(pair_durations([], often, (1, 2), None)) == 2 * ENOUGH + 1
 
 
 def test_the_pace_of_a_series_is_found_as_it_goes():

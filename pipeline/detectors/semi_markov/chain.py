@@ -32,12 +32,18 @@ class Chain:
         The directions, in white features, in which the events show.
     after, before : ndarray, shape (E, A, K) and (E, B, K)
         Responses by rows since an event, from 0, and by rows until one, from 1.
-    durations : ndarray, shape (G, E, D)
-        By pace, the chance that so many rows lie between an event and the next one, from 1.
+    durations : ndarray, shape (G, N, D)
+        By pace and pair, the chance that so many rows lie between its events, from 1.
     shares : ndarray, shape (G,)
         Of the fitted series, by pace; they add up to 1.
     starts : ndarray of int, shape (G,)
         How far a series of each pace is into a pause when it begins, in rows.
+    pairs : ndarray of int, shape (N, 2)
+        An event and one that may follow it, see `pipeline.detectors.semi_markov.order`.
+    follows : ndarray, shape (N,)
+        The chance that it does. Those of one first event add up to 1.
+    begins : ndarray, shape (E,)
+        The chance that each event is the last one before a series; they add up to 1.
     """
 
     mean: np.ndarray
@@ -50,6 +56,9 @@ class Chain:
     durations: np.ndarray
     shares: np.ndarray
     starts: np.ndarray
+    pairs: np.ndarray
+    follows: np.ndarray
+    begins: np.ndarray
 
     def evidence(self, features: np.ndarray, lags: int) -> tuple[np.ndarray, np.ndarray]:
         """Measure how well each response fits each row.

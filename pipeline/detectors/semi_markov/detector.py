@@ -13,6 +13,7 @@ from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line
 from pipeline.detectors.semi_markov.belief import follow
 from pipeline.detectors.semi_markov.chain import Chain
+from pipeline.detectors.semi_markov.order import Order
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -98,8 +99,15 @@ class SemiMarkovDetector:
     def load(cls, path: Path) -> SemiMarkovDetector:
         """Read what `save` wrote."""
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        chains = {
-            identity(subject): Chain(**{name: part.numpy() for name, part in parts.items()})
-            for subject, parts in stored["chains"].items()
-        }
+        chains = {}
+        for subject, tensors in stored["chains"].items():
+            parts = {name: part.numpy() for name, part in tensors.items()}
+            if "pairs" not in parts:  # a file from before orders were learned
+                order = Order.circle(len(parts["after"]))
+                parts |= {
+                    "pairs": order.pairs,
+                    "follows": order.follows.astype(np.float32),
+                    "begins": order.begins.astype(np.float32),
+                }
+            chains[identity(subject)] = Chain(**parts)
         return cls(chains, stored["lags"], stored["half"])

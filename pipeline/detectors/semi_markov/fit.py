@@ -10,11 +10,13 @@ from scipy.linalg import solve
 from pipeline.config.methods.semi_markov import SemiMarkovMethod
 from pipeline.detectors.scaling import fit_scalers, standardise
 from pipeline.detectors.semi_markov.chain import Chain, pasts, predict_from_past, weigh
+from pipeline.detectors.semi_markov.order import Order
 from pipeline.detectors.semi_markov.timing import (
     Timing,
     by_pace,
     find_events,
-    pace_durations,
+    pair_durations,
+    spread,
     start,
 )
 from pipeline.features.feature_series import FeatureSeries
@@ -124,23 +126,32 @@ def fit_chain(fitted: list[FeatureSeries], options: SemiMarkovMethod) -> tuple[C
     for series in fitted:
         events, seen = find_events(np.asarray(series.labels))
         widths += seen
-        timings.append(Timing.of(events, kinds))
+        timings.append(Timing.of(events))
     white = [weigh(part @ whiten) for part in surprise]
-    responses, axes = _fit_responses(white, timings, options)
+    responses, axes = _fit_responses(white, timings, kinds, options)
     after, before = options.rows_after, options.rows_before
+    order = Order.of(timings, kinds)
+    opening, pairs = order.opening, [(int(last), int(then)) for last, then in order.pairs]
     longest = before + 2 * max(
-        max(rows, default=1) for timing in timings for rows in timing.durations
+        rows for t in timings for pair in pairs for rows in [1, *t.durations.get(pair, [])]
     )
-    paces = by_pace(timings, options.paces)
-    durations = [pace_durations(pace, timings, longest, options.duration_smooth) for pace in paces]
+    paces = by_pace(timings, opening, options.paces)
+    durations = [
+        [
+            spread(pair_durations(pace, timings, pair, opening), longest, options.duration_smooth)
+            for pair in pairs
+        ]
+        for pace in paces
+    ]
     mean, deviation = (part.astype(np.float32) for part in scaler)
     chain = Chain(
         mean, deviation, past, whiten, axes.astype(np.float32),
         responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
         responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
-        np.stack(durations).astype(np.float32),
+        np.array(durations).astype(np.float32),
         np.array([len(pace) / len(timings) for pace in paces], dtype=np.float32),
-        np.array([start(pace, longest - before) for pace in paces]),
+        np.array([start(pace, opening, longest - before) for pace in paces]),
+        order.pairs, order.follows.astype(np.float32), order.begins.astype(np.float32),
     )  # fmt: skip
     return chain, widths
 
@@ -163,7 +174,7 @@ def _whitener(surprise: list[np.ndarray]) -> np.ndarray:
 
 
 def _fit_responses(
-    white: list[np.ndarray], timings: list[Timing], options: SemiMarkovMethod
+    white: list[np.ndarray], timings: list[Timing], kinds: int, options: SemiMarkovMethod
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit the responses to the events, and keep the directions in which they are strongest.
 
@@ -174,7 +185,7 @@ def _fit_responses(
     axes : ndarray, shape (O, K)
         The directions.
     """
-    kinds, after, before = len(timings[0].durations), options.rows_after, options.rows_before
+    after, before = options.rows_after, options.rows_before
     parts = (
         (design(timing.events, len(part), kinds, after, before), part)
         for timing, part in zip(timings, white, strict=True)

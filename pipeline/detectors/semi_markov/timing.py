@@ -9,6 +9,8 @@ import numpy as np
 
 # Share of the durations that is spread evenly over all of them, so that none is impossible.
 ANY_DURATION = 1e-4
+# With fewer durations than this, those of other pairs of events are taken, too.
+ENOUGH = 5
 
 
 def find_events(labels: np.ndarray) -> tuple[list[tuple[int, int]], list[int]]:
@@ -65,35 +67,56 @@ class Timing:
     ----------
     events : list of (int, int)
         See `find_events`.
-    durations : list of list of int
-        For each event, the rows from it to the next one, wherever both are known.
+    durations : dict of (int, int) to list of int
+        By an event and the one after it: the rows between them.
     """
 
     events: list[tuple[int, int]]
-    durations: list[list[int]]
+    durations: dict[tuple[int, int], list[int]]
 
     @classmethod
-    def of(cls, events: list[tuple[int, int]], kinds: int) -> Timing:
-        """Take the durations between events that follow one another as they should."""
-        durations: list[list[int]] = [[] for _ in range(kinds)]
+    def of(cls, events: list[tuple[int, int]]) -> Timing:
+        """Take the durations between events that follow one another, in whatever order.
+
+        Two events in the same row are one row apart, in the order of their columns: a state lasts
+        for one row at least.
+        """
+        durations: dict[tuple[int, int], list[int]] = {}
         for (row, kind), (then, following) in pairwise(events):
-            if following == (kind + 1) % kinds:
-                durations[kind].append(max(1, then - row))
+            durations.setdefault((kind, following), []).append(max(1, then - row))
         return cls(events, durations)
 
-    @property
-    def pause(self) -> float:
-        """The typical pause between trials, in rows; nan where there is none."""
-        return float(np.median(self.durations[-1])) if self.durations[-1] else float("nan")
+    def until(self, event: int | None) -> list[int]:
+        """Give the rows from any event to `event` if that is the next one; None for any event."""
+        return [
+            duration
+            for (_, following), rows in self.durations.items()
+            if event in (None, following)
+            for duration in rows
+        ]
+
+    def pause(self, opening: int | None) -> float:
+        """Give the typical pause before a trial, in rows; nan where there is none.
+
+        Parameters
+        ----------
+        opening : int or None
+            The event with which trials begin, see `pipeline.detectors.semi_markov.order.Order`.
+        """
+        rows = self.until(opening)
+        return float(np.median(rows)) if rows else float("nan")
 
 
-def by_pace(timings: list[Timing], most: int) -> list[list[Timing]]:
+def by_pace(timings: list[Timing], opening: int | None, most: int) -> list[list[Timing]]:
     """Group series whose pauses are alike.
 
     Parameters
     ----------
     timings : list of Timing
         Of a subject's series.
+    opening : int or None
+        The event with which trials begin. Where there is none, there are no pauses, and all series
+        are one group.
     most : int
         Groups, at most.
 
@@ -102,9 +125,11 @@ def by_pace(timings: list[Timing], most: int) -> list[list[Timing]]:
     list of list of Timing
         Shorter pauses first. Series without a pause are in the last group.
     """
+    if opening is None:
+        return [timings]
     from sklearn.cluster import KMeans  # here: a fitted detector is applied without scikit-learn
 
-    lengths = np.log([timing.pause for timing in timings])
+    lengths = np.log([timing.pause(opening) for timing in timings])
     lengths[np.isnan(lengths)] = np.nanmax(lengths) if np.isfinite(lengths).any() else 0.0
     groups = min(most, len(np.unique(lengths)))
     found = KMeans(groups, n_init=10, random_state=0).fit(lengths[:, None])
@@ -112,25 +137,40 @@ def by_pace(timings: list[Timing], most: int) -> list[list[Timing]]:
     return [[timings[i] for i in np.flatnonzero(found.labels_ == group)] for group in order]
 
 
-def pace_durations(
-    group: list[Timing], timings: list[Timing], longest: int, smoothing: float
-) -> np.ndarray:
-    """Work out one pace's durations: its own pauses, and those within trials of all paces.
+def pair_durations(
+    group: list[Timing], timings: list[Timing], pair: tuple[int, int], opening: int | None
+) -> list[int]:
+    """Choose from which durations one pace's chances are made, for one pair of events.
+
+    A pace has its own pauses; what is within trials is the same in all. Where a pair has fewer
+    than `ENOUGH` durations, those of all pairs with the same following event stand for them, and
+    where these are too few, all durations: Katz's back-off (1987, IEEE Transactions on Acoustics,
+    Speech, and Signal Processing 35:400-401), without a discount.
+
+    Parameters
+    ----------
+    group, timings : list of Timing
+        The pace's series, and those of all paces.
+    pair : (int, int)
+        An event and the one after it.
+    opening : int or None
+        The event with which trials begin.
 
     Returns
     -------
-    ndarray, shape (E, longest)
-        See `spread`.
+    list of int
+        Rows.
     """
-    kinds = len(timings[0].durations)
-    return np.stack([
-        spread([rows for timing in (group if kind == kinds - 1 else timings)
-                for rows in timing.durations[kind]], longest, smoothing)
-        for kind in range(kinds)
-    ])  # fmt: skip
+    following = pair[1]
+    choices = [[rows for timing in timings for rows in timing.durations.get(pair, [])]]
+    choices.append([rows for timing in timings for rows in timing.until(following)])
+    choices.append([rows for timing in timings for rows in timing.until(None)])
+    if following == opening:
+        choices.insert(0, [rows for timing in group for rows in timing.durations.get(pair, [])])
+    return next((rows for rows in choices if len(rows) >= ENOUGH), choices[-1])
 
 
-def start(group: list[Timing], longest: int) -> int:
+def start(group: list[Timing], opening: int | None, longest: int) -> int:
     """Say how far into a pause series of one pace begin: by their pauses and their first events."""
-    known = [t.pause - t.events[0][0] for t in group if t.durations[-1]]
+    known = [t.pause(opening) - t.events[0][0] for t in group if t.until(opening)]
     return int(np.clip(np.median(known), 0, longest - 1)) if known else 0

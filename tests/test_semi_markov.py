@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from pipeline.config.compose import compose
 from pipeline.detectors.semi_markov import belief
-from pipeline.detectors.semi_markov.belief import follow
+from pipeline.detectors.semi_markov.belief import Belief, follow
 from pipeline.detectors.semi_markov.chain import Chain, earlier, pasts, predict_from_past
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
-from pipeline.detectors.semi_markov.fit import design
+from pipeline.detectors.semi_markov.fit import design, past_moments
 from pipeline.detectors.semi_markov.order import RARE, Order
 from pipeline.detectors.semi_markov.timing import (
     ENOUGH,
@@ -117,6 +118,39 @@ def test_rows_beyond_all_measure_end_in_numbers_all_the_same(detector):
         for each in (chances, detector.predict(whole.features, 1))
     )
     assert it_finds_its_way_back > as_before - 0.02
+
+
+@given(cuts=st.lists(st.integers(0, 60), max_size=4), row=st.integers(0, 59))
+@settings(max_examples=12, deadline=None)
+def test_a_series_gives_the_same_bytes_however_it_is_cut(cuts, row):
+    rng = np.random.default_rng(1)
+    chain = any_chain(rng, 3, 4, 3, 9, [1, 0], np.full((3, 3), 1 / 3))
+    after, before = evidence_of(chain, rng, 60)
+    whole = follow(chain, 2, after, before)
+    ends = [0, *sorted(cuts), 60]
+    in_parts = Belief(chain, 2)
+    got = [in_parts.follow(after[a:b], before[a:b]) for a, b in pairwise(ends)]
+    np.testing.assert_array_equal(np.concatenate(got), whole)
+    # Row by row, from a state that was kept while another went on.
+    one_by_one = Belief(chain, 2)
+    one_by_one.follow(after[:row], before[:row])
+    kept = one_by_one.state.copy()
+    one_by_one.step(after[0], before[0])
+    one_by_one.state = kept
+    for t in range(row, 60):
+        one_by_one.step(after[t], before[t])
+        np.testing.assert_array_equal(one_by_one.chances(), whole[t])
+
+
+def test_a_model_from_before_orders_were_learned_is_a_circle(detector, tmp_path):
+    detector.save(tmp_path / "new.pt")
+    stored = torch.load(tmp_path / "new.pt", weights_only=True)
+    assert detector.chains[1].pairs.tolist() == [[0, 1], [1, 2], [2, 0]]
+    for name in ("pairs", "follows", "begins"):
+        del stored["chains"]["1"][name]
+    torch.save(stored, tmp_path / "old.pt")
+    old, features = SemiMarkovDetector.load(tmp_path / "old.pt"), trials(6).features
+    np.testing.assert_array_equal(old.predict(features, 1), detector.predict(features, 1))
 
 
 def plain_sums(chain: Chain, half: int, after: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -343,7 +377,7 @@ def test_an_event_is_in_the_middle_of_its_window():
 
 
 def test_each_row_has_the_response_after_the_last_event_and_before_the_next():
-    chosen = design([(3, 0), (6, 1)], 10, kinds=2, after=2, before=2)
+    chosen = design([(3, 0), (6, 1)], 10, kinds=2, after=2, before=2).toarray()
     after, before = chosen[:, :4].reshape(10, 2, 2), chosen[:, 4:].reshape(10, 2, 2)
     assert np.argwhere(after).tolist() == [[3, 0, 0], [4, 0, 1], [6, 1, 0], [7, 1, 1]]
     assert np.argwhere(before).tolist() == [[1, 0, 1], [2, 0, 0], [4, 1, 1], [5, 1, 0]]
@@ -357,6 +391,20 @@ def test_the_past_is_past(rows, lags, observed):
     assert whole.shape == (rows, 3 + (lags - 1) * observed)
     for row in range(1, rows):
         assert whole[row].max() < ready[row].min()
+
+
+@given(
+    rows=st.integers(1, 40), lags=st.integers(1, 6), width=st.integers(1, 5),
+    observed=st.integers(1, 5), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_sums_over_the_past_are_those_of_the_rows_side_by_side(rows, lags, width, observed, seed):
+    ready = np.random.default_rng(seed).normal(0, 1, (rows, width)).astype(np.float32)
+    observed = min(observed, width)
+    whole = np.concatenate([*pasts(ready, observed, lags)], axis=1).astype(float)
+    squares, products = past_moments(ready, observed, lags)
+    np.testing.assert_allclose(squares, whole.T @ whole, atol=1e-3)
+    np.testing.assert_allclose(products, whole.T @ ready[:, -observed:], atol=1e-3)
 
 
 def test_a_subject_without_events_is_told():

@@ -15,7 +15,7 @@ from numba import njit
 
 # States of one last event and one next event with less than this share of all weights are
 # forgotten. There are some thousand such groups, so a row loses less than 1e-8 of the weights.
-FORGOTTEN = np.float32(1e-12)
+FORGOTTEN = np.float32(1e-9)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,9 +75,9 @@ def _approach(weights, cost, factor, ahead, come):
 
     The last place is taken by `come`, which were far until now.
     """
-    last, kept = len(weights) - 1, np.float32(0)
-    for until in range(last):
-        moved = weights[until + 1] * (cost[until] * ahead[until]) * factor
+    last, kept, further = len(weights) - 1, np.float32(0), weights[1:]
+    for until in range(len(further)):
+        moved = further[until] * (cost[until] * ahead[until]) * factor
         weights[until] = moved
         kept += moved
     weights[last] = come * (cost[last] * ahead[last]) * factor
@@ -122,15 +122,22 @@ def _step_near(after, before, scale, happening, tables, state):
                 oldest[:] = 0
             held[pace, pair, fresh] = kept
             total += kept
+            slot, rows, sums = fresh, near[pace, pair], held[pace, pair]
             for age in range(1, ages):
-                slot, come = (clock - age) % ages, np.float32(0)
+                slot = slot - 1 if slot else ages - 1
+                come = np.float32(0)
                 if known and age <= longest:
                     come = away[age - 1] * nearing[age - 1]
-                if held[pace, pair, slot] + come > least:
-                    factor = after[last, age] * scale
-                    kept = _approach(near[pace, pair, slot], cost[age], factor, ahead, come)
-                    held[pace, pair, slot] = kept
-                    total += kept
+                if sums[slot] + come > least:
+                    factor, kept = after[last, age] * scale, np.float32(0)
+                    for until in range(untils - 1):
+                        moved = rows[slot, until + 1] * (cost[age, until] * ahead[until]) * factor
+                        rows[slot, until] = moved
+                        kept += moved
+                    moved = come * cost[age, untils - 1] * ahead[untils - 1] * factor
+                    rows[slot, untils - 1] = moved
+                    sums[slot] = kept + moved
+                    total += kept + moved
                 elif held[pace, pair, slot] > 0:
                     near[pace, pair, slot] = 0
                     held[pace, pair, slot] = 0
@@ -142,26 +149,27 @@ def _step_far(after, scale, happening, tables, state):
     """Move the states far from the next event, and give their weights' sum."""
     far, ages, total = state.far, state.near.shape[2], 0.0
     longest, least = far.shape[2], FORGOTTEN / scale
-    aged = np.empty(longest, dtype=np.float32)
+    early, stayed = min(ages, longest), np.empty(longest, dtype=np.float32)
     for pace in range(far.shape[0]):
         for event in range(far.shape[1]):
-            weights, kept = far[pace, event], np.float32(0)
+            weights = far[pace, event]
             if state.afar[pace, event] + happening[pace, event] <= least:
                 if state.afar[pace, event] > 0:
                     weights[:] = 0
                     state.afar[pace, event] = 0
                 continue
-            staying = tables.staying[pace, event]
-            aged[0] = happening[pace, event] * tables.later[pace, event]
-            for age in range(1, longest):
-                aged[age] = weights[age - 1] * staying[age - 1]
-            for age in range(min(ages, longest)):
-                factor = after[event, age] * tables.cost_far[event, age] * scale
-                weights[age] = aged[age] * factor
-                kept += weights[age]
-            for age in range(min(ages, longest), longest):
-                weights[age] = aged[age] * scale
-                kept += weights[age]
+            staying, cost = tables.staying[pace, event], tables.cost_far[event]
+            for age in range(longest):
+                stayed[age] = weights[age] * staying[age] * scale
+            came = happening[pace, event] * tables.later[pace, event] * scale
+            weights[0] = came * after[event, 0] * cost[0]
+            kept = weights[0]
+            for age in range(early - 1):
+                weights[age + 1] = stayed[age] * after[event, age + 1] * cost[age + 1]
+                kept += weights[age + 1]
+            for age in range(early - 1, longest - 1):
+                weights[age + 1] = stayed[age]
+                kept += stayed[age]
             state.afar[pace, event] = kept
             total += kept
     return total

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from scipy.linalg import solve
+from scipy.sparse import csr_array
 
 from pipeline.config.methods.semi_markov import SemiMarkovMethod
 from pipeline.detectors.scaling import fit_scalers, standardise
-from pipeline.detectors.semi_markov.chain import Chain, pasts, predict_from_past, weigh
+from pipeline.detectors.semi_markov.chain import Chain, earlier, predict_from_past, weigh
 from pipeline.detectors.semi_markov.order import Order
 from pipeline.detectors.semi_markov.timing import (
     Timing,
@@ -25,35 +24,62 @@ from pipeline.features.feature_series import FeatureSeries
 PAST_RIDGE = 3e-4
 
 
-def regress(
-    parts: Iterable[tuple[np.ndarray, np.ndarray]], penalty: np.ndarray, outputs: int
-) -> np.ndarray:
-    """Regress with a penalty, piece by piece.
+def past_moments(ready: np.ndarray, observed: int, lags: int) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the products of all that predicts a row, see `pasts`, and with the row itself.
+
+    The sums of two lags are those of the two lags before them but for the rows at either end, as
+    in a Toeplitz matrix. So only the sums with the first lag are worked out row by row.
 
     Parameters
     ----------
-    parts : iterable of (ndarray, ndarray)
-        What is read, shape (n, P), and what is wanted, shape (n, outputs).
-    penalty : ndarray, shape (P, P)
-        Of the weights, as a quadratic form.
-    outputs : int
-        How many are wanted.
+    ready : ndarray of float32, shape (T', F)
+        Standardised features of one series.
+    observed, lags : int
+        See `pasts`.
 
     Returns
     -------
-    ndarray, shape (P, outputs)
-        The weights.
+    squares : ndarray, shape (P, P)
+        Of what predicts, with itself.
+    products : ndarray, shape (P, O)
+        Of what predicts, with the observed features of the row.
     """
-    squares, products = penalty.copy(), np.zeros((len(penalty), outputs))
-    for read, wanted in parts:
-        squares += read.T @ read
-        products += read.T @ wanted
-    return solve(squares, products, assume_a="pos")
+    rows, width = ready.shape
+    seen, taps = ready[:, -observed:], width + (lags - 1) * observed
+
+    def apart(first: np.ndarray, lag: int) -> np.ndarray:
+        """Add up products of a row of `first` and what was seen `lag` rows before it."""
+        lag = min(lag, rows)
+        edge = np.outer(first[:lag].sum(axis=0, dtype=float), seen[0])
+        return edge + first[lag:].T @ seen[: rows - lag]
+
+    def at(lag: int, row: int) -> np.ndarray:
+        return seen[max(row - lag, 0)].astype(float)
+
+    whole = earlier(ready, 1)
+    squares, products = np.empty((taps, taps)), np.empty((taps, observed))
+    squares[:width, :width] = whole.T @ whole
+    products[:width] = whole.T @ seen
+    for lag in range(2, lags + 1):
+        begin = width + (lag - 2) * observed
+        here = slice(begin, begin + observed)
+        squares[:width, here] = apart(whole, lag)
+        squares[here, :width] = squares[:width, here].T
+        for other in range(2, lag + 1):
+            there = slice(begin - (lag - other) * observed, begin - (lag - other - 1) * observed)
+            # Of the same two lags, less one each: in the block of all features, or just found.
+            before = [slice(part.start - observed, part.stop - observed) for part in (there, here)]
+            block = squares[before[0], before[1]] + np.outer(at(0, 0), at(0, 0))
+            block = block - np.outer(at(other - 1, rows - 1), at(lag - 1, rows - 1))
+            squares[there, here] = block
+            squares[here, there] = block.T
+        products[here] = apart(seen, lag).T
+    return squares, products
 
 
 def design(
     events: list[tuple[int, int]], rows: int, kinds: int, after: int, before: int
-) -> np.ndarray:
+) -> csr_array:
     """Say which response is in each row: that after the last event, and before the next one.
 
     Parameters
@@ -69,19 +95,24 @@ def design(
 
     Returns
     -------
-    ndarray of float32, shape (rows, kinds * (after + before))
+    sparse array of float32, shape (rows, kinds * (after + before))
         Ones and zeros; those after come first.
     """
-    chosen = np.zeros((rows, kinds * (after + before)), dtype=np.float32)
+    place: list[np.ndarray] = []
+    response: list[np.ndarray] = []
     ends = [*(row for row, _ in events), rows][1:]
     for (row, kind), end in zip(events, ends, strict=True):
         since = np.arange(min(end - row, after))
-        chosen[row + since, kind * after + since] = 1
+        place.append(row + since)
+        response.append(kind * after + since)
     begins = [0, *(row for row, _ in events)][:-1]
     for (row, kind), begin in zip(events, begins, strict=True):
         until = np.arange(1, min(row - begin, before) + 1)
-        chosen[row - until, kinds * after + kind * before + until - 1] = 1
-    return chosen
+        place.append(row - until)
+        response.append(kinds * after + kind * before + until - 1)
+    where = [np.concatenate([np.zeros(0, dtype=int), *each]) for each in (place, response)]
+    shape = rows, kinds * (after + before)
+    return csr_array((np.ones(len(where[0]), dtype=np.float32), tuple(where)), shape=shape)
 
 
 def roughness(lengths: list[int]) -> np.ndarray:
@@ -161,8 +192,12 @@ def _fit_past(ready: list[np.ndarray], options: SemiMarkovMethod) -> np.ndarray:
     width, lags = ready[0].shape[1], options.tap_count
     observed = min(options.observed or width, width)
     rows, taps = sum(len(part) for part in ready), width + (lags - 1) * observed
-    parts = ((np.concatenate([*pasts(p, observed, lags)], 1), p[:, -observed:]) for p in ready)
-    return regress(parts, PAST_RIDGE * rows * np.eye(taps), observed).astype(np.float32)
+    squares, products = PAST_RIDGE * rows * np.eye(taps), np.zeros((taps, observed))
+    for part in ready:
+        more_squares, more_products = past_moments(part, observed, lags)
+        squares += more_squares
+        products += more_products
+    return solve(squares, products, assume_a="pos").astype(np.float32)
 
 
 def _whitener(surprise: list[np.ndarray]) -> np.ndarray:
@@ -186,13 +221,14 @@ def _fit_responses(
         The directions.
     """
     after, before = options.rows_after, options.rows_before
-    parts = (
-        (design(timing.events, len(part), kinds, after, before), part)
-        for timing, part in zip(timings, white, strict=True)
-    )
-    penalty = options.response_smooth * roughness([after] * kinds + [before] * kinds)
-    penalty += options.response_ridge * np.eye(len(penalty))
-    responses = regress(parts, penalty, white[0].shape[1])
+    squares = options.response_smooth * roughness([after] * kinds + [before] * kinds)
+    squares += options.response_ridge * np.eye(len(squares))
+    products = np.zeros((len(squares), white[0].shape[1]))
+    for timing, part in zip(timings, white, strict=True):
+        chosen = design(timing.events, len(part), kinds, after, before)
+        squares += (chosen.T @ chosen).toarray()
+        products += chosen.T @ part
+    responses = solve(squares, products, assume_a="pos")
     left, strengths, right = np.linalg.svd(responses, full_matrices=False)
     strengths = np.maximum(strengths - options.response_shrinkage, 0)[: options.rank]
     # Half of the trust is in each factor: their product is the evidence.

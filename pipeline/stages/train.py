@@ -170,7 +170,8 @@ def _with_score(
     logits = np.concatenate([np.load(scratch / logits_file(key)) for key in keys])
     truth = np.concatenate([np.asarray(series.labels) for series in data.held_out])
     best |= held_out_line(logits, truth, data.events)
-    known = {k: v for k, v in best.items() if k != "best" and v is not None and np.isfinite(v)}
+    numbers = {k: v for k, v in best.items() if k not in ("best", "notes") and v is not None}
+    known = {k: v for k, v in numbers.items() if np.isfinite(v)}
     metrics = {key: float(value) for key, value in known.items()}
     auc = best["valid_auc_mean"]
     show = f"AUC {np.nan if auc is None else auc:.4f}"

@@ -68,7 +68,8 @@ class Tracker(Session):
                 history = self._client.get_metric_history(self._children[task], "epoch")
                 known = {round(each.value, 6) for each in history}
             for row, line in pd.read_csv(path).iterrows():
-                values = line.drop(["step", "best"], errors="ignore").dropna().astype(float)
+                numbers = line.drop(["step", "best", "notes"], errors="ignore").dropna()
+                values = numbers.astype(float)
                 if "epoch" in values and round(values["epoch"], 6) not in known:
                     self._epoch(task, int(row) + 1, values.to_dict())
 

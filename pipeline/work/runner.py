@@ -248,6 +248,8 @@ def _drain(messages: Any, bar: tqdm, listen: Listen | None, deaf: list[Exception
                     listen(name, news)
                 except Exception as error:
                     deaf.append(error)
+            if "note" in news:
+                bar.write(f"{name}: {news['note']}")
             if "show" in news:
                 bar.set_postfix_str(f"{name} {news['show']}", refresh=False)
 

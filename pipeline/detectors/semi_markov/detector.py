@@ -13,6 +13,7 @@ from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line
 from pipeline.detectors.semi_markov.belief import follow
 from pipeline.detectors.semi_markov.chain import Chain
+from pipeline.detectors.semi_markov.notes import sentences
 from pipeline.detectors.semi_markov.order import Order
 from pipeline.errors import DataError
 
@@ -56,7 +57,8 @@ class SemiMarkovDetector:
         -------
         SemiMarkovDetector
         list of dict
-            One line: there are no epochs, and no loss is measured.
+            One line: there are no epochs, and no loss is measured. ``notes`` are what is odd about
+            the events, if anything is; they are reported, too.
 
         Raises
         ------
@@ -67,17 +69,21 @@ class SemiMarkovDetector:
         from pipeline.detectors.semi_markov.fit import fit_chain
 
         subjects = sorted({series.subject for series in data.fitted})
-        chains, widths = {}, []
+        chains, widths, told = {}, [], {}
         for subject in subjects:
             own = [series for series in data.fitted if series.subject == subject]
-            chains[subject], seen = fit_chain(own, options)
+            chains[subject], seen, told[subject] = fit_chain(own, data.events, options)
             if not seen:
                 raise DataError(
                     f"subject {subject}: no event in the fitted series; check dataset.train_series"
                 )
             widths += seen
             data.report(1 / len(subjects), {})
-        line = {"best": True}  # nothing is learned step by step
+        line: Line = {"best": True}  # nothing is learned step by step
+        for note in (lines := sentences(told)):
+            data.report(0.0, {"note": note})
+        if lines:
+            line["notes"] = "; ".join(lines)
         return cls(chains, options.tap_count, int(np.median(widths)) // 2), [line]
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:

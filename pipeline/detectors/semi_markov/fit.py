@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.linalg import solve
 from scipy.sparse import csr_array
@@ -9,6 +12,7 @@ from scipy.sparse import csr_array
 from pipeline.config.methods.semi_markov import SemiMarkovMethod
 from pipeline.detectors.scaling import fit_scalers, standardise
 from pipeline.detectors.semi_markov.chain import Chain, earlier, predict_from_past, weigh
+from pipeline.detectors.semi_markov.notes import notes
 from pipeline.detectors.semi_markov.order import Order
 from pipeline.detectors.semi_markov.timing import (
     Timing,
@@ -126,13 +130,17 @@ def roughness(lengths: list[int]) -> np.ndarray:
     return penalty
 
 
-def fit_chain(fitted: list[FeatureSeries], options: SemiMarkovMethod) -> tuple[Chain, list[int]]:
+def fit_chain(
+    fitted: list[FeatureSeries], events: Sequence[str], options: SemiMarkovMethod
+) -> tuple[Chain, list[int], Counter[str]]:
     """Fit one subject's chain.
 
     Parameters
     ----------
     fitted : list of FeatureSeries
         Of one subject.
+    events : sequence of str
+        Their names.
     options : SemiMarkovMethod
         The method's options.
 
@@ -141,6 +149,8 @@ def fit_chain(fitted: list[FeatureSeries], options: SemiMarkovMethod) -> tuple[C
     Chain
     list of int
         Rows of each event's label that was seen.
+    Counter
+        What there is to tell, see `pipeline.detectors.semi_markov.notes`.
     """
     (scaler,) = fit_scalers(fitted).values()
     ready = [standardise(np.asarray(s.features), scaler).astype(np.float32) for s in fitted]
@@ -152,12 +162,12 @@ def fit_chain(fitted: list[FeatureSeries], options: SemiMarkovMethod) -> tuple[C
     whiten = _whitener(surprise)
 
     kinds = np.asarray(fitted[0].labels).shape[1]
-    widths: list[int] = []
+    widths: list[tuple[int, int]] = []
     timings = []
     for series in fitted:
-        events, seen = find_events(np.asarray(series.labels))
+        found, seen = find_events(np.asarray(series.labels))
         widths += seen
-        timings.append(Timing.of(events))
+        timings.append(Timing.of(found))
     white = [weigh(part @ whiten) for part in surprise]
     responses, axes = _fit_responses(white, timings, kinds, options)
     after, before = options.rows_after, options.rows_before
@@ -184,7 +194,9 @@ def fit_chain(fitted: list[FeatureSeries], options: SemiMarkovMethod) -> tuple[C
         np.array([start(pace, opening, longest - before) for pace in paces]),
         order.pairs, order.follows.astype(np.float32), order.begins.astype(np.float32),
     )  # fmt: skip
-    return chain, widths
+    numbers = [series.series for series in fitted]
+    told = notes(order, timings, numbers, widths, events)
+    return chain, [rows for _, rows in widths], told
 
 
 def _fit_past(ready: list[np.ndarray], options: SemiMarkovMethod) -> np.ndarray:

@@ -13,7 +13,7 @@ ANY_DURATION = 1e-4
 ENOUGH = 5
 
 
-def find_events(labels: np.ndarray) -> tuple[list[tuple[int, int]], list[int]]:
+def find_events(labels: np.ndarray) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Find the events behind their labels.
 
     Parameters
@@ -25,15 +25,15 @@ def find_events(labels: np.ndarray) -> tuple[list[tuple[int, int]], list[int]]:
     -------
     events : list of (int, int)
         Row and event, in their order. An event is in the middle of its run of ones.
-    widths : list of int
-        Rows of each run.
+    widths : list of (int, int)
+        Event and rows of each run.
     """
     edges = np.diff(labels.astype(np.int8), axis=0, prepend=0, append=0)
     events, widths = [], []
     for event, column in enumerate(edges.T):
         begins, ends = np.flatnonzero(column == 1), np.flatnonzero(column == -1)
         events += [(int(row), event) for row in (begins + ends - 1) // 2]
-        widths += [int(width) for width in ends - begins]
+        widths += [(event, int(width)) for width in ends - begins]
     return sorted(events), widths
 
 

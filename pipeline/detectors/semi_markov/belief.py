@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +158,16 @@ class Belief:
             far, far.sum(axis=2), np.zeros(1, dtype=np.int64), np.ones(1),
         )  # fmt: skip
         self._chances = np.zeros((1, len(chain.after)), dtype=np.float32)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Give what `resumed` continues from: the parts of `State`, by name."""
+        return self.state._asdict()
+
+    def resumed(self, **weights: np.ndarray) -> Belief:
+        """Give another belief over the same states that continues from these weights' copies."""
+        other = copy.copy(self)  # what the chain says is shared: nothing changes it
+        other.state = State(**weights).copy()
+        return other
 
     def step(self, after: np.ndarray, before: np.ndarray) -> None:
         """Bring the weights to the next row.

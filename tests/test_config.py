@@ -141,8 +141,10 @@ def test_every_key_is_explained_where_it_is_set(group):
 
 
 def test_a_key_without_an_explanation_is_found(tmp_path):
-    (tmp_path / "a.yaml").write_text("# A comment.\nbatch: 3  # told\nlength: 4\n")
-    (tmp_path / "b.yaml").write_text("length: 5\nbatch: 6\n")
+    (tmp_path / "a.yaml").write_text(
+        "# A comment.\nbatch: 3  # told\nlength: 4\n", encoding="utf-8"
+    )
+    (tmp_path / "b.yaml").write_text("length: 5\nbatch: 6\n", encoding="utf-8")
     assert silent_keys(tmp_path) == {"length"}
 
 
@@ -181,7 +183,7 @@ def test_another_method_s_options_are_not_in_a_method_s_class(tmp_path, method):
     own = {field.name for field in fields(methods()[method])}
     others = {f.name for each in methods().values() for f in fields(each)} - own
     file = next(path for path in (CONF / "method").glob("*.yaml")
-                if f"{method}_options" in path.read_text())  # fmt: skip
+                if f"{method}_options" in path.read_text(encoding="utf-8"))  # fmt: skip
     for key in sorted(others):
         with pytest.raises(HydraException) as error:
             make_config(tmp_path, f"method={file.stem}", f"method.{key}=1")

@@ -168,12 +168,12 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
         name = f"subj1_series{series}{'_unlabelled' if series == 3 else ''}"
         manifest = context.feature_folder.path / f"{name}.json"
         np.save(path, np.load(path) * 7 + 100)
-        known = json.loads(manifest.read_text())
+        known = json.loads(manifest.read_text(encoding="utf-8"))
         from pipeline.work.files import content
 
         stat = path.stat()
         known["outputs"][path.name] = [stat.st_size, stat.st_mtime_ns, content(path)]
-        manifest.write_text(json.dumps(known))
+        manifest.write_text(json.dumps(known), encoding="utf-8")
     run(config, say=quiet)
     after = LstmDetector.load(context.train_folder.path / "subj1_validate_model.pt")
     for a, b in zip(before.scalers[1], after.scalers[1], strict=True):

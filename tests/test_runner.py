@@ -27,7 +27,7 @@ CALLS: list[str] = []
 
 def copy_upper(scratch, report, source, output, fail=False):
     CALLS.append(output)
-    (scratch / output).write_text(source.read_text().upper())
+    (scratch / output).write_text(source.read_text(encoding="utf-8").upper(), encoding="utf-8")
     if fail:
         raise PipelineError("told in one line")
 
@@ -35,7 +35,7 @@ def copy_upper(scratch, report, source, output, fail=False):
 def make(tmp_path, config="A", **more):
     source = tmp_path / "source.txt"
     if not source.exists():
-        source.write_text("text")
+        source.write_text("text", encoding="utf-8")
     folder = Folder(tmp_path / "derived", "upper", config, ())
     return Task(
         folder, "one", (source,), ("one.txt",), copy_upper,
@@ -73,10 +73,10 @@ def test_other_input_content_is_stale_and_a_touched_file_is_not(tmp_path):
     (tmp_path / "source.txt").touch()
     quiet([task])
     assert len(CALLS) == 1
-    (tmp_path / "source.txt").write_text("TeXt")
+    (tmp_path / "source.txt").write_text("TeXt", encoding="utf-8")
     quiet([task])
     assert len(CALLS) == 2
-    assert task.paths()[0].read_text() == "TEXT"
+    assert task.paths()[0].read_text(encoding="utf-8") == "TEXT"
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_damaged_outputs_are_made_again(tmp_path, damage):
     if damage == "remove":
         output.unlink()
     elif damage == "change":
-        output.write_text("tampered")
+        output.write_text("tampered", encoding="utf-8")
     elif damage == "no manifest":
         task.manifest.unlink()
     else:
-        task.manifest.write_text(damage)
+        task.manifest.write_text(damage, encoding="utf-8")
     quiet([task])
     assert len(CALLS) == 2
-    assert output.read_text() == "TEXT"
+    assert output.read_text(encoding="utf-8") == "TEXT"
 
 
 def test_a_folder_in_the_place_of_a_manifest_is_named(tmp_path):
@@ -135,9 +135,9 @@ def test_a_bit_that_flips_is_found_by_the_task_that_reads_the_file(tmp_path):
     middle, last = go_through()
     for damaged in (middle, last):
         flip_a_bit(damaged)
-        assert damaged.read_text() != "TEXT"
+        assert damaged.read_text(encoding="utf-8") != "TEXT"
         CALLS.clear()
-        assert [path.read_text() for path in go_through()] == ["TEXT", "TEXT"]
+        assert [path.read_text(encoding="utf-8") for path in go_through()] == ["TEXT", "TEXT"]
         assert ["one.txt" if damaged == middle else "two.txt"] == CALLS
     assert any("one.txt: is damaged" in line for line in said)
 
@@ -185,7 +185,7 @@ def test_a_listener_that_fails_is_told_after_all_is_done(tmp_path):
 
 def tell(scratch, report, i):
     report(0.5, {"i": i})
-    (scratch / f"t{i}.txt").write_text(str(i))
+    (scratch / f"t{i}.txt").write_text(str(i), encoding="utf-8")
 
 
 def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
@@ -195,7 +195,7 @@ def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert task.paths()[0].read_text() == "TEXT"
+    assert task.paths()[0].read_text(encoding="utf-8") == "TEXT"
     quiet([task])
     assert CALLS == ["one.txt"]  # the second waited
 
@@ -203,11 +203,11 @@ def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
 def slow(scratch, report, number, log):
     """Fail if anybody else works in the folder; leave a line in the log."""
     (scratch / "mine").mkdir()
-    with open(log, "a") as file:
+    with open(log, "a", encoding="utf-8") as file:
         file.write(f"{os.getpid()} {number}\n")
     time.sleep(0.15)
     (scratch / "mine").rmdir()
-    (scratch / f"{number}.txt").write_text(str(number))
+    (scratch / f"{number}.txt").write_text(str(number), encoding="utf-8")
 
 
 def slow_tasks(tmp_path, count=3):
@@ -235,7 +235,7 @@ def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
     ]  # fmt: skip
     told = [command.communicate(timeout=100)[0].split() for command in commands]
     assert [command.returncode for command in commands] == [0, 0, 0, 0]
-    lines = (tmp_path / "log").read_text().splitlines()
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert sorted(line.split()[1] for line in lines) == ["0", "1", "2"]
     assert [int(done) + int(fresh) for done, fresh in told] == [3, 3, 3, 3]
     assert sum(int(done) for done, _ in told) == 3
@@ -277,7 +277,7 @@ def test_jobs_that_run_at_once_share_the_cores(monkeypatch):
 
 def test_write_whole_leaves_nothing_when_writing_fails(tmp_path):
     def fail(hidden):
-        hidden.write_text("half")
+        hidden.write_text("half", encoding="utf-8")
         raise OSError("disk full")
 
     with pytest.raises(PipelineError, match=r"out.csv: cannot be written"):
@@ -289,9 +289,9 @@ def test_two_inputs_of_one_name_are_both_looked_at(tmp_path):
     files = [tmp_path / folder / "a.npy" for folder in ("one", "two")]
     for file in (*files, tmp_path / "b.npy"):
         file.parent.mkdir(exist_ok=True)
-        file.write_text(file.parent.name)
+        file.write_text(file.parent.name, encoding="utf-8")
     before = contents((*files, tmp_path / "b.npy"))
     assert sorted(before) == ["b.npy", "one/a.npy", "two/a.npy"]
-    files[0].write_text("changed")
+    files[0].write_text("changed", encoding="utf-8")
     after = contents((*files, tmp_path / "b.npy"))
     assert {name for name in before if before[name] != after[name]} == {"one/a.npy"}

@@ -230,7 +230,7 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
 
     main(["best", "name=tuned", *places])
     preset = tmp_path / "conf" / "experiment" / "tuned.yaml"
-    head = preset.read_text().splitlines()[1:4]
+    head = preset.read_text(encoding="utf-8").splitlines()[1:4]
     assert "study lstm-simulated, trial" in head[0]
     assert "the best of 2 trials: mean AUC 0." in head[1]
     config = compose(["experiment=tuned", "dataset=simulated"])

@@ -135,11 +135,11 @@ def test_runs_of_a_command_that_is_still_at_it_are_not_taken_over(recorded, tmp_
     memory = tmp_path / ".job.json"
     first = Tracker(recorded, "x", memory)
     first.metrics({"a": 1.0})
-    stored = json.loads(memory.read_text())
+    stored = json.loads(memory.read_text(encoding="utf-8"))
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     from pipeline.tracking.open_runs import identify_process as _process
 
-    memory.write_text(json.dumps({**stored, "process": _process(other.pid)}))
+    memory.write_text(json.dumps({**stored, "process": _process(other.pid)}), encoding="utf-8")
     second = Tracker(recorded, "x", memory)
     second.metrics({"a": 1.0})
     assert second.parent != first.parent

@@ -104,7 +104,7 @@ def test_the_code_s_version_is_known_in_a_clone_and_nowhere_else(tmp_path, monke
     commit, dirty = code_version()
     assert len(commit) == 40
     assert not dirty
-    (tmp_path / "new").write_text("")
+    (tmp_path / "new").write_text("", encoding="utf-8")
     assert code_version() == (commit, True)
 
 
@@ -140,7 +140,7 @@ def test_a_server_that_cannot_be_reached_costs_no_work_and_is_made_up_for_later(
     assert list(tmp_path.rglob("submission_*.csv"))
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     (memory,) = tmp_path.rglob(".mlflow_runs.json")
-    memory.write_text(memory.read_text().replace(away, uri))
+    memory.write_text(memory.read_text(encoding="utf-8").replace(away, uri), encoding="utf-8")
     told = []
     run(small_config(*on, f"tracking.uri={uri}"), say=told.append)
     assert any(line.startswith("train    up to date (2 of 2)") for line in told)
@@ -160,7 +160,10 @@ def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(small_c
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
     history = tmp_path / "history.csv"
-    history.write_text("epoch,step,loss,best\n1.0,8,0.5,False\n2.0,16,0.4,False\n3.0,24,0.3,True\n")
+    history.write_text(
+        "epoch,step,loss,best\n1.0,8,0.5,False\n2.0,16,0.4,False\n3.0,24,0.3,True\n",
+        encoding="utf-8",
+    )
     tracker = Tracker(config, "x", tmp_path / ".runs.json")
     tracker.listen("subj1", {"metrics": {"epoch": 1.0, "loss": 0.5}, "step": 1})
     again = Tracker(config, "x", tmp_path / ".runs.json")
@@ -172,7 +175,7 @@ def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(small_c
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_any_work(small_config, tmp_path):
-    (tmp_path / "runs.db").write_text("notes, and no database at all")
+    (tmp_path / "runs.db").write_text("notes, and no database at all", encoding="utf-8")
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
     with pytest.raises(PipelineError, match="file is not a database"):

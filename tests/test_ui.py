@@ -63,7 +63,7 @@ def runs(tmp_path_factory) -> tuple[str, dict[str, float]]:
 def address(runs, tmp_path_factory) -> Iterator[str]:
     """The address that `make ui` prints for the data set's runs."""
     port, log = free_port(), tmp_path_factory.mktemp("log") / "ui.log"
-    with open(log, "w") as out:
+    with open(log, "w", encoding="utf-8") as out:
         server = subprocess.Popen(
             ["make", "-o", f"{sys.prefix}/.installed", "ui", f"PORT={port}", f"VENV={sys.prefix}"],
             cwd=PROJECT, env={**os.environ, "MLFLOW_TRACKING_URI": runs[0]},
@@ -73,14 +73,16 @@ def address(runs, tmp_path_factory) -> Iterator[str]:
     try:
         deadline = time.monotonic() + 120
         while True:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+            assert server.poll() is None, log.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
             try:
                 urllib.request.urlopen(f"{where}/health", timeout=5).close()
                 break
             except OSError:
                 time.sleep(0.2)
-        told = next(line for line in log.read_text().splitlines() if "simulated: " in line)
+        told = next(
+            line for line in log.read_text(encoding="utf-8").splitlines() if "simulated: " in line
+        )
         yield told.removeprefix("simulated: ")
     finally:
         os.killpg(server.pid, signal.SIGTERM)

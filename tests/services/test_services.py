@@ -44,7 +44,7 @@ def database() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="gal-pg-", dir="/tmp"))  # a short path, for its socket
     port = free_port()
     try:
-        (folder / "password").write_text("test\n")
+        (folder / "password").write_text("test\n", encoding="utf-8")
         if os.getuid() == 0:
             for path in (folder, folder / "password"):
                 shutil.chown(path, "postgres", "postgres")
@@ -61,7 +61,7 @@ def database() -> Iterator[str]:
                         "-o", options, "start"),
             check=False, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        assert started.returncode == 0, (folder / "log").read_text()
+        assert started.returncode == 0, (folder / "log").read_text(encoding="utf-8")
         yield f"postgresql+psycopg2://postgres:test@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run(
@@ -76,7 +76,7 @@ def server(database, tmp_path_factory) -> Iterator[str]:
     """Start MLflow's server on the database, with a folder for the files; give its address."""
     folder = tmp_path_factory.mktemp("server")
     uri = f"http://127.0.0.1:{(port := free_port())}"
-    with open(folder / "log", "w") as log:
+    with open(folder / "log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [
                 sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database,
@@ -94,7 +94,7 @@ def server(database, tmp_path_factory) -> Iterator[str]:
                 with urllib.request.urlopen(f"{uri}/health", timeout=5):
                     break
             except OSError:
-                said = (folder / "log").read_text()
+                said = (folder / "log").read_text(encoding="utf-8")
                 assert process.poll() is None, said
                 assert time.monotonic() < deadline, said
                 time.sleep(0.3)

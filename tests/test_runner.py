@@ -19,6 +19,7 @@ from pipeline.work.files import alone, contents, write_whole
 from pipeline.work.machine import PARALLEL, cores
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
+from tests.conftest import LIMIT
 
 pytestmark = pytest.mark.slow
 
@@ -233,7 +234,7 @@ def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
         )
         for workers in (1, 1, 2, 2)
     ]  # fmt: skip
-    told = [command.communicate(timeout=100)[0].split() for command in commands]
+    told = [command.communicate(timeout=LIMIT)[0].split() for command in commands]
     assert [command.returncode for command in commands] == [0, 0, 0, 0]
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert sorted(line.split()[1] for line in lines) == ["0", "1", "2"]
@@ -248,7 +249,7 @@ def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
 def hold(path, held):
     with alone(path):
         held.set()
-        time.sleep(60)
+        threading.Event().wait()  # until it is killed
 
 
 def test_a_killed_process_lets_the_next_one_in(tmp_path):
@@ -256,13 +257,10 @@ def test_a_killed_process_lets_the_next_one_in(tmp_path):
     held = spawn.Event()
     holder = spawn.Process(target=hold, args=(tmp_path / ".lock", held))
     holder.start()
-    assert held.wait(30)
-    killer = threading.Timer(0.3, os.kill, (holder.pid, signal.SIGKILL))
-    killer.start()
-    waited = []
-    with alone(tmp_path / ".lock", lambda: waited.append(time.monotonic())):
-        assert time.monotonic() - waited[0] < 30
-    holder.join()
+    assert held.wait(LIMIT)
+    with alone(tmp_path / ".lock", holder.kill):
+        holder.join()
+    assert holder.exitcode == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 
 

@@ -36,6 +36,7 @@ from pipeline.detectors.lstm.optimiser import learning_rate
 from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.results.scoring import score
+from tests.conftest import wait_until
 
 EVENTS = ("a", "b")
 WINDOW = Window(length=20, batch=4, stride=2, streams=3, burn_in=5, join=False)
@@ -265,9 +266,7 @@ def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
     script = KILLED.format(features=str(features), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)
     file = tmp_path / "subj1_validate_checkpoint.pt"
-    while not file.exists():
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
+    wait_until(file.exists, process)
     time.sleep(0.3)  # with checkpoint_seconds=0 it is nearly always writing one
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -11,8 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import pytest
 
 from pipeline.config.paths import PROJECT
 from pipeline.tracking.experiments import below
-from tests.conftest import SMALL, free_port
+from tests.conftest import LIMIT, SMALL, answers, free_port, wait_until
 
 ON_PATH = shutil.which("initdb")  # Debian has it elsewhere
 FOUND = [Path(ON_PATH).parent] if ON_PATH else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -88,16 +86,8 @@ def server(database, tmp_path_factory) -> Iterator[str]:
                  "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{uri}/health", timeout=5):
-                    break
-            except OSError:
-                said = (folder / "log").read_text(encoding="utf-8")
-                assert process.poll() is None, said
-                assert time.monotonic() < deadline, said
-                time.sleep(0.3)
+        said = folder / "log"
+        wait_until(lambda: answers(f"{uri}/health"), process, lambda: said.read_text("utf-8"))
         yield uri
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -119,7 +109,7 @@ def swept(server, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
             f"seed=range({len(SEEDS)})", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4",
             f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}",
         ],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=900,
+        cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT,
         env={**os.environ, "PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": server},
     )  # fmt: skip
     return folder, done

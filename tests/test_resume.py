@@ -97,7 +97,7 @@ def session_of(leader: int) -> dict[int, str]:
 def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tmp_path):
     """As an out-of-memory killer does it: the workers and their helpers are left alone."""
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
-    more = ("tracking.enabled=true", f"tracking.uri={uri}", "train.validate_every=1")
+    more = ("tracking.enabled=true", f"tracking.uri={uri}", "train.validate_every=0")
     process = start(tmp_path, 2, *more)
     wait_until(lambda: steps(tmp_path) >= 1, process)
     assert len(session_of(process.pid)) >= 3  # this one, and two that train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,8 @@ import threading
 import time
 
 import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
@@ -199,6 +202,32 @@ def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
     assert task.paths()[0].read_text(encoding="utf-8") == "TEXT"
     quiet([task])
     assert CALLS == ["one.txt"]  # the second waited
+
+
+def count_threads(scratch, report, number):
+    """Write how many threads this task may use."""
+    most = max(pool["num_threads"] for pool in threadpool_info())
+    counted = [torch.get_num_threads(), most]
+    (scratch / f"{number}.txt").write_text(json.dumps(counted), encoding="utf-8")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_task_uses_its_own_number_of_threads_whatever_the_machine_s(tmp_path, workers):
+    """Else other bytes come out with another number of cores or of workers."""
+    folder = Folder(tmp_path / "derived", "threads", 1, ())
+    tasks = [
+        Task(folder, f"t{i}", (), (f"{i}.txt",), count_threads, {"number": i}, threads=1 + i)
+        for i in range(3)
+    ]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        with threadpool_limits(4):
+            quiet(tasks, workers=workers)
+    finally:
+        torch.set_num_threads(before)
+    told = [json.loads(task.paths()[0].read_text(encoding="utf-8")) for task in tasks]
+    assert told == [[1, 1], [2, 2], [3, 3]]
 
 
 def slow(scratch, report, number, log):

@@ -70,9 +70,11 @@ def test_killed_three_times_it_ends_with_the_same_weights_and_the_same_submissio
     )
     for workers, moment in moments:
         process = start(cut, workers)
-        wait_until(moment, process)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        try:
+            wait_until(moment, process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
         assert not list(cut.rglob("submission*"))
     got, its_weights = finish(cut)
     assert got == expected
@@ -99,14 +101,18 @@ def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tm
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     more = ("tracking.enabled=true", f"tracking.uri={uri}", "train.validate_every=0")
     process = start(tmp_path, 2, *more)
-    wait_until(lambda: steps(tmp_path) >= 1, process)
-    assert len(session_of(process.pid)) >= 3  # this one, and two that train
-    process.kill()
-    process.wait()
-    limit = time.monotonic() + LIMIT
-    while left := session_of(process.pid):
-        assert time.monotonic() < limit, left
-        time.sleep(0.05)
+    try:
+        wait_until(lambda: steps(tmp_path) >= 1, process)
+        assert len(session_of(process.pid)) >= 3  # this one, and two that train
+        process.kill()
+        process.wait()
+        limit = time.monotonic() + LIMIT
+        while left := session_of(process.pid):
+            assert time.monotonic() < limit, left
+            time.sleep(0.05)
+    finally:
+        with suppress(ProcessLookupError):  # they are all gone, as they should
+            os.killpg(process.pid, signal.SIGKILL)
     finish(tmp_path, *more)
     histories = {
         file.name.removesuffix("_history.csv"): pd.read_csv(file)["epoch"].tolist()

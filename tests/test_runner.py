@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -228,6 +229,40 @@ def test_a_task_uses_its_own_number_of_threads_whatever_the_machine_s(tmp_path, 
         torch.set_num_threads(before)
     told = [json.loads(task.paths()[0].read_text(encoding="utf-8")) for task in tasks]
     assert told == [[1, 1], [2, 2], [3, 3]]
+
+
+def die(scratch, report, number):
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (scratch / f"{number}.txt").write_text("done", encoding="utf-8")
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line_and_leaves_no_half_output(tmp_path):
+    folder = Folder(tmp_path / "derived", "killed", 1, ())
+    tasks = [Task(folder, f"t{i}", (), (f"{i}.txt",), die, {"number": i}) for i in range(2)]
+    with pytest.raises(PipelineError, match=r"killed: a worker process was killed.*workers=2"):
+        quiet(tasks, workers=2)
+    assert not (folder.path / "1.txt").exists()
+    again = quiet(tasks[:1], workers=2)  # the next command has workers again
+    assert again.done + again.fresh == ["t0"]
+
+
+def demand_memory(scratch, report, how):
+    if how == "numpy":
+        np.ones((1 << 40, 1 << 10))
+    if how == "torch":
+        torch.empty(1 << 60)
+    raise RuntimeError("another fault")
+
+
+@pytest.mark.parametrize("how", ["numpy", "torch"])
+def test_too_little_memory_is_told_in_one_line(tmp_path, how):
+    folder = Folder(tmp_path / "derived", "memory", 1, ())
+    with pytest.raises(PipelineError, match="greedy: needs more memory than there is") as error:
+        quiet([Task(folder, "greedy", (), (), demand_memory, {"how": how})])
+    assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(RuntimeError, match="another fault"):
+        quiet([Task(folder, "greedy", (), (), demand_memory, {"how": "else"})])
 
 
 def slow(scratch, report, number, log):

@@ -149,6 +149,15 @@ def test_a_file_that_is_no_store_is_refused(uri, tmp_path):
         store.check(uri)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["sqlite:", "sqlite://", "sqlite:///", "sqlite:////", "sqlite:///:memory:", "sqlite:///a/"],
+)
+def test_an_address_that_names_no_file_is_refused(uri):
+    with pytest.raises(PipelineError, match="it names no file"):
+        store.check(uri)
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that nobody may write")
 def test_a_folder_that_cannot_be_written_is_refused():
     with pytest.raises(PipelineError, match=r"tracking.uri=sqlite:////proc/runs.db: .*/proc: "):

@@ -13,7 +13,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.config.paths import PROJECT
@@ -85,7 +84,19 @@ def test_other_input_content_is_stale_and_a_touched_file_is_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["remove", "change", "{ cut of", "[]", "null", '{"outputs": []}', "no manifest"]
+    "damage",
+    [
+        "remove",
+        "change",
+        "{ cut of",
+        "[]",
+        "null",
+        '{"outputs": []}',
+        "no manifest",
+        '{"outputs": {"one.txt": 5}}',
+        '{"outputs": {"one.txt": "abc"}}',
+        "[" * 100_000,
+    ],
 )
 def test_damaged_outputs_are_made_again(tmp_path, damage):
     task = make(tmp_path)
@@ -207,6 +218,8 @@ def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
 
 def count_threads(scratch, report, number):
     """Write how many threads this task may use."""
+    import torch  # here: the processes of other tests start quickly without it
+
     most = max(pool["num_threads"] for pool in threadpool_info())
     counted = [torch.get_num_threads(), most]
     (scratch / f"{number}.txt").write_text(json.dumps(counted), encoding="utf-8")
@@ -216,6 +229,8 @@ def count_threads(scratch, report, number):
 def test_a_task_uses_its_own_number_of_threads_whatever_the_machine_s(tmp_path, workers):
     """Else other bytes come out with another number of cores or of workers."""
     folder = Folder(tmp_path / "derived", "threads", 1, ())
+    import torch
+
     tasks = [
         Task(folder, f"t{i}", (), (f"{i}.txt",), count_threads, {"number": i}, threads=1 + i)
         for i in range(3)
@@ -251,6 +266,8 @@ def demand_memory(scratch, report, how):
     if how == "numpy":
         np.ones((1 << 40, 1 << 10))
     if how == "torch":
+        import torch
+
         torch.empty(1 << 60)
     raise RuntimeError("another fault")
 

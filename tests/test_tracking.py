@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.results import scoring
 from pipeline.stages.flow import run
 from pipeline.tracking import session
+from pipeline.tracking.open_runs import OpenRuns
 from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import code_version, flatten
 from tests.conftest import free_port
@@ -172,6 +173,22 @@ def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(small_c
     (child,) = [r for r in runs_of(uri) if r.data.tags.get("job") == "subj1"]
     got = mlflow.MlflowClient(uri).get_metric_history(child.info.run_id, "loss")
     assert [(each.step, each.value) for each in got] == [(1, 0.5), (2, 0.4), (3, 0.3)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", "[" * 100_000, '{"uri": 1, "parent": 2, "children": 3, "seconds": 4}',
+     '{"uri": "x", "parent": null, "children": [], "seconds": {}}',
+     '{"uri": "x", "parent": null, "children": {}, "seconds": {"a": "b"}}',
+     '{"uri": "x", "parent": null, "children": {}, "seconds": {}, "process": "me"}',
+     '{"uri": "x", "parent": null, "children": {}, "seconds": {}, "process": ["a", "b"]}'],
+)  # fmt: skip
+def test_a_damaged_memory_of_open_runs_is_none(tmp_path, content):
+    file = tmp_path / ".mlflow_runs.json"
+    OpenRuns("x", "run", {"subj1": "child"}, {"train": 1.0}).save(file)
+    assert OpenRuns.load(file) == OpenRuns("x", "run", {"subj1": "child"}, {"train": 1.0})
+    file.write_text(content, encoding="utf-8")
+    assert OpenRuns.load(file) is None
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_any_work(small_config, tmp_path):

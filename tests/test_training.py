@@ -29,6 +29,7 @@ from pipeline.config.paths import PROJECT
 from pipeline.detectors.base import FitData
 from pipeline.detectors.lstm import network as network_module
 from pipeline.detectors.lstm import training
+from pipeline.detectors.lstm.checkpoint import Checkpoint, Progress
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.loss import masked_bce
 from pipeline.detectors.lstm.network import make_network
@@ -281,6 +282,23 @@ def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
     )
     assert len(history) == lines + 2
     assert_same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "one bit", "not there"])
+def test_a_damaged_checkpoint_is_not_read(tmp_path, damage):
+    file = tmp_path / "x_checkpoint.pt"
+    checkpoint = Checkpoint(file, torch.device("cpu"))
+    checkpoint.write(Progress(epoch=3), {"weights": {"w": torch.arange(1000.0)}})
+    progress, parts = checkpoint.read()
+    assert (progress.epoch, parts["weights"]["w"][7]) == (3, 7)
+    content = bytearray(file.read_bytes())
+    at = content.index(torch.arange(1000.0).numpy().tobytes())
+    content[at + 2000] ^= 1
+    changed = {"cut short": content[: len(content) // 2], "empty": b"", "one bit": content}
+    file.unlink()
+    if damage in changed:
+        file.write_bytes(changed[damage])
+    assert checkpoint.read() is None
 
 
 def test_a_diverged_training_says_so(features, tmp_path):

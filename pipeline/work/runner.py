@@ -65,7 +65,7 @@ def read_manifest(task: Task) -> dict[str, Any] | None:
         manifest = json.loads(task.manifest.read_text(encoding="utf-8"))
         outputs = manifest["outputs"]
         whole = all(len(known) == 3 for known in outputs.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return manifest if whole else None
 

@@ -28,7 +28,8 @@ def test_every_preset_is_a_recipe():
 def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_path, monkeypatch):
     document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
     document.write_text(
-        "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n"
+        "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n",
+        encoding="utf-8",
     )
     filled = []
     monkeypatch.setattr(methods, "MOST_SUBJECTS", 2)  # as if these two were all
@@ -43,7 +44,7 @@ def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_pa
             f"output_dir={recipes_folder / 'outputs'}",
         ]
     )  # fmt: skip
-    text = document.read_text()
+    text = document.read_text(encoding="utf-8")
     assert all(f"\n| {preset} " in text for preset in ("fbl_lda", "hochberg_cnn"))
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
     assert filled

@@ -59,8 +59,11 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page):
 
 def test_a_broken_link_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# A head\n[a](page.md#a-head) [b](page.md#no) [c](none.md) [d](https://x.y)\n")
-    (tmp_path / "none.md").write_text("")
+    page.write_text(
+        "# A head\n[a](page.md#a-head) [b](page.md#no) [c](none.md) [d](https://x.y)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "none.md").write_text("", encoding="utf-8")
     assert broken(page) == ["page.md#no"]
     (tmp_path / "none.md").unlink()
     assert broken(page) == ["page.md#no", "none.md"]
@@ -143,10 +146,10 @@ def test_the_map_is_made_from_the_tree(tmp_path):
     package = tmp_path / "pipeline"
     for folder in ("work", "data", "unknown", "detectors/lstm"):
         (package / folder).mkdir(parents=True)
-        (package / folder / "__init__.py").write_text(f'"""Folder {folder}."""\n')
-    (package / "detectors" / "__init__.py").write_text('"""Detectors."""\n')
-    (package / "__init__.py").write_text('"""All."""\n')
-    (package / "data" / "new.py").write_text('"""A new\nfile.\n\nMore."""\n')
+        (package / folder / "__init__.py").write_text(f'"""Folder {folder}."""\n', encoding="utf-8")
+    (package / "detectors" / "__init__.py").write_text('"""Detectors."""\n', encoding="utf-8")
+    (package / "__init__.py").write_text('"""All."""\n', encoding="utf-8")
+    (package / "data" / "new.py").write_text('"""A new\nfile.\n\nMore."""\n', encoding="utf-8")
     names = re.findall(r"`(pipeline/[\w/.]*)`", front_page.file_map(package))
     assert names == [
         "pipeline/", "pipeline/data/", "pipeline/data/new.py", "pipeline/work/",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import mlflow
 import optuna
@@ -34,7 +31,7 @@ from pipeline.studies.search import (
 from pipeline.tracking.experiments import below
 from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group
-from tests.conftest import SMALL_RECIPE
+from tests.conftest import SMALL_RECIPE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +111,7 @@ def test_a_failed_trial_is_kept_with_its_reason_and_ends_nothing(tmp_path):
 
 
 KILLED = """
-import sys, time
+import sys, threading
 from pathlib import Path
 from tests.test_sweep import hidden, search, study
 count = 0
@@ -123,7 +120,7 @@ def slow(values):
     count += 1
     if count == 4:
         (Path(sys.argv[1]) / "fourth").touch()
-        time.sleep(60)
+        threading.Event().wait()  # until it is killed
     return hidden(values)
 search(study(Path(sys.argv[1]), *sys.argv[2:]), 6, slow)
 """
@@ -138,16 +135,14 @@ def test_killed_and_given_again_it_ends_as_if_it_had_never_been_killed(tmp_path)
         [sys.executable, "-c", KILLED, str(tmp_path / "cut"), *recorded], cwd=PROJECT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "cut" / "fourth").exists():
-        assert command.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    mine = study(tmp_path / "cut", *recorded)
-    with pytest.raises(PipelineError, match="another command is at it"):
-        search(mine, 6, hidden)
-    os.kill(command.pid, signal.SIGKILL)
-    command.wait()
+    try:
+        wait_until((tmp_path / "cut" / "fourth").exists, command)
+        mine = study(tmp_path / "cut", *recorded)
+        with pytest.raises(PipelineError, match="another command is at it"):
+            search(mine, 6, hidden)
+    finally:
+        command.kill()
+        command.wait()
     found = search(mine, 6, hidden)
     assert [cut_off(trial) for trial in found.trials] == [False] * 3 + [True] + [False] * 3
     assert found.trials[4].user_attrs["retry_of"] == 3
@@ -230,7 +225,7 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
 
     main(["best", "name=tuned", *places])
     preset = tmp_path / "conf" / "experiment" / "tuned.yaml"
-    head = preset.read_text().splitlines()[1:4]
+    head = preset.read_text(encoding="utf-8").splitlines()[1:4]
     assert "study lstm-simulated, trial" in head[0]
     assert "the best of 2 trials: mean AUC 0." in head[1]
     config = compose(["experiment=tuned", "dataset=simulated"])

@@ -113,7 +113,7 @@ def fit_seconds(context: Context) -> float:
         if level is not context:
             planned += fold_jobs(level, found, context.config.stack.folds)
         for job in planned:
-            record = (place(level, job).path / f"{job.name}.json").read_text()
+            record = (place(level, job).path / f"{job.name}.json").read_text(encoding="utf-8")
             seconds += json.loads(record)["seconds"]
     return seconds
 

@@ -182,10 +182,10 @@ def test_another_method_s_options_are_not_in_a_method_s_class(tmp_path, method):
     others = {f.name for each in methods().values() for f in fields(each)} - own
     file = next(path for path in (CONF / "method").glob("*.yaml")
                 if f"{method}_options" in path.read_text())  # fmt: skip
-    for key in sorted(others):
-        with pytest.raises(HydraException) as error:
-            make_config(tmp_path, f"method={file.stem}", f"method.{key}=1")
-        assert f"method.{key}" in str(error.value)
+    key = min(others)  # composing takes a third of a second, so not each of them
+    with pytest.raises(HydraException) as error:
+        make_config(tmp_path, f"method={file.stem}", f"method.{key}=1")
+    assert f"method.{key}" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,7 @@ def test_every_compared_recipe_exists():
     assert all((CONF / "experiment" / f"{recipe}.yaml").exists() for recipe in methods.COMPARED)
 
 
-def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(
-    recipes_folder, tmp_path, monkeypatch
-):
+def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(recipes_folder, tmp_path, monkeypatch):
     document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
     document.write_text(
         "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -22,6 +23,8 @@ PAGES = sorted(
     [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")],
     key=lambda path: path.relative_to(PROJECT).as_posix(),
 )
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+READ = [page for page in PAGES if page.name not in ("CHANGELOG.md", "CONTRIBUTING.md")] + NOTEBOOKS
 NAMES = [path.relative_to(PROJECT).as_posix() for path in PAGES]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 MARKERS = re.compile(r"<!-- ([\w-]+):(begin|end) -->")
@@ -98,11 +101,44 @@ def test_every_key_that_a_page_sets_exists(page):
         "params",
         "trials",
         "study",
-        "presets",
+        "recipes",
         "weights_only",
     }
     for key in re.findall(r"(?<![\w-])(?:[a-z_]+[./])*([a-z_]+)=[\w\[{.]", text):
         assert re.search(rf"^\s*(- )?{key}:", options, re.MULTILINE) or key in elsewhere, key
+
+
+def prose(page: Path) -> str:
+    """Give the text of a page, or of a notebook without its outputs."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    return text
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.name)
+def test_every_file_of_the_package_that_a_page_names_exists(page):
+    """The changelog also names those of earlier versions, and the guide those that it adds."""
+    named = re.findall(r"\b(?:pipeline|conf|docs|tests|notebooks)/[\w./-]*\w", prose(page))
+    made = {"conf/experiment/tuned.yaml"}  # by a study
+    assert [name for name in {*named} - made if not (PROJECT / name).exists()] == []
+    for module in re.findall(r"\bpipeline((?:\.[a-z_]+)+)", prose(page)):
+        first, *rest = module.strip(".").split(".")
+        place = PROJECT / "pipeline" / first
+        assert place.exists() or place.with_suffix(".py").exists(), module
+        for part in rest:
+            if not place.is_dir():
+                break
+            place /= part
+            assert place.exists() or place.with_suffix(".py").exists(), module
+
+
+OWN = [*READ, PROJECT / "Makefile", *CONF.rglob("*.yaml"), *(PROJECT / "pipeline").rglob("*.py")]
+
+
+def test_a_file_of_conf_experiment_is_called_a_recipe_everywhere():
+    other = re.compile("preset", re.IGNORECASE)
+    assert [page for page in OWN if other.search(page.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -77,7 +77,7 @@ def test_the_whole_command_on_small_recordings(recipes_folder, tmp_path, monkeyp
     monkeypatch.setattr(leak, "DOC", document)
     leak.main(
         [
-            "presets=fbl_lda", *SMALL_COMMON, f"data_dir={recipes_folder / 'data'}",
+            "recipes=fbl_lda", *SMALL_COMMON, f"data_dir={recipes_folder / 'data'}",
             f"output_dir={recipes_folder / 'outputs'}",
         ]
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The search for a recipe's parameters: resumable, honest about failures, and back to a preset."""
+"""The search for a recipe's parameters: resumable, honest about failures, and back to a recipe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.studies.search import (
     inner_split,
     main,
     search,
-    write_preset,
+    write_recipe,
 )
 from pipeline.tracking.experiments import below
 from pipeline.tracking.session import GROUP, JOB
@@ -193,7 +193,7 @@ def test_mistakes_are_told_by_name(tmp_path):
     assert "trails" in line
 
 
-def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
+def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
     tmp_path, recipes_folder, monkeypatch, capsys
 ):
     few = {
@@ -224,8 +224,8 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     assert parent.data.metrics["auc_best"] == best.data.metrics["auc_mean"]
 
     main(["best", "name=tuned", *places])
-    preset = tmp_path / "conf" / "experiment" / "tuned.yaml"
-    head = preset.read_text(encoding="utf-8").splitlines()[1:4]
+    recipe = tmp_path / "conf" / "experiment" / "tuned.yaml"
+    head = recipe.read_text(encoding="utf-8").splitlines()[1:4]
     assert "study lstm-simulated, trial" in head[0]
     assert "the best of 2 trials: mean AUC 0." in head[1]
     config = compose(["experiment=tuned", "dataset=simulated"])
@@ -246,11 +246,11 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     assert done.folder.name.startswith("tuned-")
 
 
-def test_nothing_half_is_written_where_a_preset_cannot_be(tmp_path, monkeypatch):
+def test_nothing_half_is_written_where_a_recipe_cannot_be(tmp_path, monkeypatch):
     search(study(tmp_path), 1, hidden)
     monkeypatch.setattr(sweep, "write_text", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_preset(study(tmp_path), "half")
+        write_recipe(study(tmp_path), "half")
     assert not list((CONF / "experiment").glob("*half*"))
 
 

@@ -44,13 +44,8 @@ def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(recipes_folder, tmp_pa
             f"output_dir={recipes_folder / 'outputs'}",
         ]
     )  # fmt: skip
-<<<<<<< HEAD
     text = document.read_text(encoding="utf-8")
-    assert all(f"\n| {preset} " in text for preset in ("fbl_lda", "hochberg_cnn"))
-=======
-    text = document.read_text()
     assert all(f"\n| {recipe} " in text for recipe in ("fbl_lda", "hochberg_cnn"))
->>>>>>> front
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
     assert filled
     client = mlflow.MlflowClient(uri)

@@ -105,7 +105,8 @@ def without_encoding(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
         return False
     if isinstance(node.func, ast.Attribute):
-        return node.func.attr in ("read_text", "write_text") and len(node.args) < 2
+        place = {"read_text": 0, "write_text": 1}.get(node.func.attr)  # the encoding's
+        return place is not None and len(node.args) <= place
     mode = node.args[1] if len(node.args) > 1 else ast.Constant("r")
     binary = isinstance(mode, ast.Constant) and "b" in str(mode.value)
     return isinstance(node.func, ast.Name) and node.func.id == "open" and not binary

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import mlflow
 import pytest
@@ -18,7 +21,8 @@ from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
 from pipeline.work.machine import cores
-from tests.conftest import SMALL_RECIPE
+from tests.conftest import LIMIT, SMALL_RECIPE, wait_until
+from tests.test_resume import session_of
 
 pytestmark = pytest.mark.slow
 
@@ -135,11 +139,11 @@ def test_runs_of_a_command_that_is_still_at_it_are_not_taken_over(recorded, tmp_
     memory = tmp_path / ".job.json"
     first = Tracker(recorded, "x", memory)
     first.metrics({"a": 1.0})
-    stored = json.loads(memory.read_text())
+    stored = json.loads(memory.read_text(encoding="utf-8"))
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     from pipeline.tracking.open_runs import identify_process as _process
 
-    memory.write_text(json.dumps({**stored, "process": _process(other.pid)}))
+    memory.write_text(json.dumps({**stored, "process": _process(other.pid)}), encoding="utf-8")
     second = Tracker(recorded, "x", memory)
     second.metrics({"a": 1.0})
     assert second.parent != first.parent
@@ -165,7 +169,7 @@ def test_processes_that_make_the_same_store_at_once_lose_no_run(tmp_path, uri):
         subprocess.Popen([sys.executable, "-c", code, tmp_path, uri, f".{i}.json"], cwd=PROJECT)
         for i in range(4)
     ]
-    assert [command.wait(100) for command in commands] == [0, 0, 0, 0]
+    assert [command.wait(LIMIT) for command in commands] == [0, 0, 0, 0]
     client = mlflow.MlflowClient(uri)
     found = client.get_experiment_by_name("simulated")
     runs = client.search_runs([found.experiment_id])
@@ -186,7 +190,7 @@ def test_parallel_jobs_on_a_fresh_store_lose_no_run_and_one_that_fails_stops_no_
             f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}",
             f"tracking.uri={uri}", "tracking.system_metrics=false",
         ],
-        cwd=tmp_path / "shell", capture_output=True, text=True, check=False, timeout=300,
+        cwd=tmp_path / "shell", capture_output=True, text=True, check=False, timeout=LIMIT,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
@@ -222,3 +226,25 @@ def test_a_sweep_of_stages_that_record_nothing_makes_no_run(small_config, uri, t
     assert sweep.group is None
     assert not (tmp_path / "runs.db").exists()
     assert not multirun.is_job()
+
+
+def test_when_only_the_sweep_is_killed_its_jobs_end_too(tmp_path):
+    places = [f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}"]
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "pipeline", "-m", *SMALL_RECIPE, *places, "train.epochs=2000",
+            "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+        ],
+        cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: list(tmp_path.glob("data/derived/*/train-*/.subj*")), process)
+        process.kill()
+        process.wait()
+        limit = time.monotonic() + LIMIT
+        while left := session_of(process.pid):
+            assert time.monotonic() < limit, left
+            time.sleep(0.05)
+    finally:
+        with suppress(ProcessLookupError):  # they are all gone, as they should
+            os.killpg(process.pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -127,6 +128,7 @@ class LSTM(nn.Module):
             if cell == "peephole":
                 register(f"weight_peep_l{layer}", 3 * hidden_size)
         self.reset_parameters()
+        lay_side_by_side(self)
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew; with one seed, the same as `torch.nn.LSTM` draws."""
@@ -142,18 +144,19 @@ class LSTM(nn.Module):
                 self.get_parameter(f"bias_ih_l{layer}")[forget] = self.forget_bias
                 self.get_parameter(f"bias_hh_l{layer}")[forget] = 0.0
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LSTM:
+        """Move or cast the parameters, which takes each of them to a place of its own."""
+        super()._apply(fn, recurse)
+        lay_side_by_side(self)
+        return self
+
     def extra_repr(self) -> str:
         """Give the sizes first, then what differs from the defaults."""
         parts = [f"{self.input_size}, {self.hidden_size}"]
         defaults = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "cell": "standard",
-            "forget_bias": None,
-            "init_range": None,
-        }
+            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
+            "cell": "standard", "forget_bias": None, "init_range": None,
+        }  # fmt: skip
         for name, default in defaults.items():
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)!r}")
@@ -261,6 +264,23 @@ class LSTM(nn.Module):
                     value = value.transpose(0, 1)
                 found[f"{name}_l{layer}"] = value
         return found
+
+
+def lay_side_by_side(layer: LSTM) -> None:
+    """Lay a fused cell's weights side by side in a GPU's memory, in place.
+
+    The GPU's kernel reads them so. Else it copies them at every call, and PyTorch warns of it.
+    Elsewhere this changes nothing.
+    """
+    if layer.cell != "fused":
+        return
+    # Without memory and without numbers of its own, so it draws none either.
+    twin = nn.LSTM(
+        layer.input_size, layer.hidden_size, layer.num_layers, bias=layer.bias, device="meta"
+    )
+    for name, parameter in layer.named_parameters():
+        setattr(twin, name, parameter)
+    twin.flatten_parameters()
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_a_second_run_does_nothing_and_says_so(tmp_path):
     assert CALLS == ["one.txt"]
     assert "1 done" in said[0]
     assert "up to date" in said[1]
+
+
+def note_and_copy(scratch, report, **rest):
+    report(0.0, {"note": "something odd"})
+    copy_upper(scratch, report, **rest)
+
+
+def test_what_work_notes_is_printed_with_the_tasks_name(tmp_path, capsys):
+    quiet([replace(make(tmp_path), work=note_and_copy)])
+    assert "one: something odd\n" in capsys.readouterr().out
 
 
 def test_a_parameter_from_a_to_b_to_a_redoes_only_b(tmp_path):

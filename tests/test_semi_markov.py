@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise, product
 from unittest.mock import patch
@@ -19,6 +20,7 @@ from pipeline.detectors.semi_markov.belief import Belief, follow
 from pipeline.detectors.semi_markov.chain import Chain, earlier, pasts, predict_from_past
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import design, past_moments
+from pipeline.detectors.semi_markov.notes import notes, sentences
 from pipeline.detectors.semi_markov.order import RARE, Order
 from pipeline.detectors.semi_markov.timing import (
     ENOUGH,
@@ -405,6 +407,62 @@ def test_sums_over_the_past_are_those_of_the_rows_side_by_side(rows, lags, width
     squares, products = past_moments(ready, observed, lags)
     np.testing.assert_allclose(squares, whole.T @ whole, atol=1e-3)
     np.testing.assert_allclose(products, whole.T @ ready[:, -observed:], atol=1e-3)
+
+
+def rows_of(*runs: tuple[int, int, int], rows: int = 400) -> np.ndarray:
+    """Labels of three events: (event, first row, how many)."""
+    labels = np.zeros((rows, 3), dtype=np.uint8)
+    for event, begin, length in runs:
+        labels[begin : begin + length, event] = 1
+    return labels
+
+
+def test_what_is_odd_about_the_events_is_told_and_handled():
+    usual = [(0, 20 * place, 5) for place in range(1, 15)]
+    series = [
+        replace(trials(number, subject, rows=400), labels=labels)
+        for subject in (1, 2)
+        for number, labels in (
+            (1, rows_of(*usual, (1, 310, 5), (0, 340, 9))),  # once; and two in one label
+            (2, rows_of(*usual)),
+        )
+    ]
+    news: list = []
+    data = fit_data(series, events=("a", "b", "c"), report=lambda share, more: news.append(more))
+    fitted, (line,) = SemiMarkovDetector.fit(data, METHOD)
+    told = [more["note"] for more in news if "note" in more]
+    assert told == [
+        "subjects 1, 2: 2 labels of a are over 1.5 times as long as most: if events overlap in "
+        "them, they are taken for one",
+        "subjects 1, 2: b takes place once in the fitted series, which teaches little",
+        "subjects 1, 2: b does not take place in series 2",
+        "subjects 1, 2: c is in none of the fitted series, and is never predicted",
+    ]
+    assert line["notes"] == "; ".join(told)
+    logits = fitted.predict(trials(3).features, 1)
+    assert np.isfinite(logits).all()
+    assert logits[:, 2].max() < -10
+    assert logits[:, 0].max() > 0
+
+
+def test_events_in_one_row_are_a_row_apart_and_nothing_odd():
+    together = rows_of(*((event, 10 * place, 5) for place in range(1, 35) for event in (0, 1, 2)))
+    news: list = []
+    both = [replace(trials(number, rows=400), labels=together) for number in (1, 2)]
+    data = fit_data(both, events=("a", "b", "c"), report=lambda share, more: news.append(more))
+    fitted, (line,) = SemiMarkovDetector.fit(data, METHOD)
+    assert "notes" not in line
+    assert fitted.chains[1].pairs.tolist() == [[0, 1], [1, 2], [2, 0]]
+    assert fitted.chains[1].durations.argmax(axis=2).tolist() == [[0, 0, 7]]
+    assert np.isfinite(fitted.predict(both[0].features, 1)).all()
+
+
+def test_orders_too_rare_are_told():
+    told = notes(Order.of([in_order(*[0, 1, 2] * 150, 0, 2, *[0, 1, 2] * 150)], 3), [], [], [], ())
+    assert sentences({1: told, 2: told, 3: Counter()}) == [
+        "subjects 1, 2: 2 times an event came after another that it follows in less than 1 % of "
+        "the cases; the chain leaves such orders out"
+    ]
 
 
 def test_a_subject_without_events_is_told():

@@ -25,7 +25,8 @@ class Order:
     pairs : ndarray of int, shape (N, 2)
         An event and one that may follow it.
     follows : ndarray, shape (N,)
-        The chance that it does. Those of one first event add up to 1.
+        The chance that it does. Those of one first event add up to 1; one that never takes place
+        has none.
     begins : ndarray, shape (E,)
         The chance that each event is the last one before a series; they add up to 1.
     opening : int or None
@@ -66,9 +67,10 @@ class Order:
         chances = (counts + PRIOR * often) / (counts.sum(axis=1, keepdims=True) + PRIOR)
         # The likeliest is never left out, however many there are.
         kept = (chances >= RARE) | (chances == chances.max(axis=1, keepdims=True))
+        kept[often == 0] = False  # what never takes place is followed by nothing
         left_out = int(counts[~kept].sum())
         chances = np.where(kept, chances, 0)
-        chances /= chances.sum(axis=1, keepdims=True)
+        chances /= np.maximum(chances.sum(axis=1, keepdims=True), 1e-12)
         pairs = np.argwhere(kept)
 
         first = np.zeros(kinds)
@@ -76,8 +78,8 @@ class Order:
             if timing.events:
                 first[timing.events[0][1]] += 1
         opening = int(first.argmax()) if first.max() > first.sum() / 2 else None
-        before = chances / np.maximum(chances.sum(axis=0), 1e-12)  # what came before each event
-        begins = before @ first
+        both = often[:, None] * chances
+        begins = both / np.maximum(both.sum(axis=0), 1e-12) @ first  # what came before the first
         begins = begins / begins.sum() if begins.any() else np.full(kinds, 1 / kinds)
         return cls(pairs, chances[tuple(pairs.T)], begins, opening, left_out)
 

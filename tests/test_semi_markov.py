@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from pipeline.config.compose import compose
+from pipeline.detectors.linear import LinearDetector
 from pipeline.detectors.semi_markov import belief
 from pipeline.detectors.semi_markov.belief import Belief, follow
 from pipeline.detectors.semi_markov.chain import Chain, earlier, pasts, predict_from_past
@@ -357,6 +358,33 @@ def test_a_pair_with_few_durations_takes_those_of_the_event_that_follows_and_the
     assert pair_durations([], often, (0, 1), None) == [7] * ENOUGH
     assert sorted(pair_durations([], often, (2, 1), None)) == [7] * ENOUGH + [30]
     assert len(pair_durations([], often, (1, 2), None)) == 2 * ENOUGH + 1
+
+
+def without_order(number: int, rows: int = 2400) -> FeatureSeries:
+    """Features as those of `trials`, of events that come in any order, one every 9 to 30 rows."""
+    random = np.random.default_rng([9, number])
+    features = random.normal(0, 1, (rows, 5))
+    features = features + 0.8 * earlier(features, 1)
+    labels, row = np.zeros((rows, EVENTS), dtype=np.uint8), 25
+    while row < rows - 20:
+        event = random.integers(EVENTS)
+        labels[row - HALF : row + HALF + 1, event] = 1
+        features[row : row + 6, event] += 2.0
+        row += int(random.integers(9, 30))
+    features = features.astype(np.float32)
+    return FeatureSeries(1, number, features, labels, Moments.of(features))
+
+
+def test_where_the_order_is_random_it_is_no_worse_than_lda_on_the_same_features():
+    data, new = fit_data([without_order(1), without_order(2)]), without_order(3)
+    chain, _ = SemiMarkovDetector.fit(data, METHOD)
+    lda, _ = LinearDetector.fit(data, compose(["experiment=fbl_lda"]).method)
+    assert len(chain.chains[1].pairs) == EVENTS**2
+    aucs = [
+        np.mean([roc_auc_score(new.labels[:, e], logits[:, e]) for e in range(EVENTS)])
+        for logits in (each.predict(new.features, 1) for each in (chain, lda))
+    ]
+    assert aucs[0] > aucs[1]
 
 
 def test_the_pace_of_a_series_is_found_as_it_goes():

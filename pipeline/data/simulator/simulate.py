@@ -11,7 +11,7 @@ from pipeline.data.simulator.draws import Trait, rank
 from pipeline.data.simulator.format import labels
 from pipeline.data.simulator.head import Head, head_of
 from pipeline.data.simulator.options import SimulationConfig, check_numbers, refusal
-from pipeline.data.simulator.plan import event_columns, simulate_trials
+from pipeline.data.simulator.plan import SimulatedTrials, event_columns, simulate_trials
 from pipeline.data.simulator.setting import Setting
 from pipeline.errors import ConfigError
 
@@ -46,7 +46,11 @@ def check_description(about: Description) -> tuple[Head, list[int]]:
 
 
 def simulate_series(
-    config: SimulationConfig, about: Description, subject: int, series: int
+    config: SimulationConfig,
+    about: Description,
+    subject: int,
+    series: int,
+    trials: SimulatedTrials | None = None,
 ) -> Recording:
     """Simulate one series of one subject.
 
@@ -59,6 +63,8 @@ def simulate_series(
     subject, series : int
         Numbers from 1. Any of 12 x 10 can be had, whatever `config.subjects` and `config.series`
         say.
+    trials : SimulatedTrials, optional
+        The events' times; without them, those that `simulate_trials` plans for the series.
 
     Returns
     -------
@@ -74,7 +80,7 @@ def simulate_series(
     """
     check_numbers(subject, series)
     head, columns = check_description(about)
-    trials = simulate_trials(config, subject, series)
+    trials = trials or simulate_trials(config, subject, series)
     samples = round(trials.seconds * about.rate)
     setting = Setting(config, subject, series, head, trials, samples, about.rate)
     total = electrodes(setting)

@@ -1,0 +1,83 @@
+"""The chain against LDA on the same features, on simulated recordings whose events have no order.
+
+``python -m pipeline.bench.any_order [subjects]`` simulates that many subjects (1 if not told), fits
+both on series 1-6, and prints their pooled AUC on series 7-8.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.compose import compose
+from pipeline.config.options import plain
+from pipeline.data.recording import Description
+from pipeline.data.simulator.options import SimulationConfig
+from pipeline.data.simulator.plan import SimulatedTrials, simulate_trials
+from pipeline.data.simulator.simulate import simulate_series
+from pipeline.detectors.base import FitData
+from pipeline.detectors.registry import METHODS
+from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.interface import build
+from pipeline.features.registry import FEATURES
+from pipeline.results.scoring import held_out_line
+
+GAP = (0.8, 2.5)  # s between events, whichever they are
+FITTED, HELD_OUT = (1, 2, 3, 4, 5, 6), (7, 8)
+
+
+def any_order(config: SimulationConfig, subject: int, series: int) -> SimulatedTrials:
+    """Plan a series without trials: its events come in a new order each time, at an even pace."""
+    plan = simulate_trials(config, subject, series)
+    random = np.random.default_rng([config.seed, subject, series])
+    centres = 2.5 + np.cumsum(random.uniform(*GAP, plan.centres.size))
+    centres = random.permuted(centres.reshape(plan.centres.shape), axis=1)
+    return replace(plan, centres=centres, seconds=float(centres.max()) + 2.5)
+
+
+def compare(subjects: int) -> dict[str, float]:
+    """Give each method's pooled AUC: one model per subject, on the features of `semi_markov`."""
+    config = compose(["experiment=semi_markov"])
+    about = Description.of(compose(["dataset=kaggle"]).dataset)
+    bank = build(FEATURES[config.filter.kind], about.rate, plain(config.filter))
+
+    def series(subject: int, number: int) -> FeatureSeries:
+        plan = any_order(SimulationConfig(), subject, number)
+        made = simulate_series(SimulationConfig(), about, subject, number, plan)
+        features, _ = bank.transform(made.signal)
+        assert made.events is not None
+        labels = np.ascontiguousarray(made.events[:: bank.every])
+        return FeatureSeries(subject, number, features, labels, Moments.of(features))
+
+    logits: dict[str, list[np.ndarray]] = {"semi_markov": [], "fbl_lda": []}
+    truth: list[np.ndarray] = []
+    for subject in range(1, subjects + 1):
+        data = FitData(
+            f"subj{subject}", [series(subject, number) for number in FITTED], [], [], about.events,
+            0, "cpu", None, Path(), _silent,
+        )  # fmt: skip
+        held_out = [series(subject, number) for number in HELD_OUT]
+        truth += [np.asarray(each.labels) for each in held_out]
+        for name, found in logits.items():
+            method = compose([f"experiment={name}"]).method
+            detector, _ = METHODS[method.kind].load().fit(data, method)
+            found += [detector.predict(each.features, subject) for each in held_out]
+    return {
+        name: held_out_line(np.concatenate(found), np.concatenate(truth), about.events)[
+            "valid_auc_mean"
+        ]
+        for name, found in logits.items()
+    }
+
+
+def _silent(share: float, news: dict[str, Any]) -> None:
+    """Report nothing."""
+
+
+if __name__ == "__main__":
+    for name, auc in compare(int(sys.argv[1]) if sys.argv[1:] else 1).items():
+        print(f"{name}: {auc:.4f}")

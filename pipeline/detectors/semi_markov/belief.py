@@ -241,4 +241,4 @@ def tabulate(chain: Chain, half: int) -> Tables:
         min(ages, nearing.shape[2] - 1),
     )  # fmt: skip
     floats = [np.ascontiguousarray(part, dtype=np.float32) for part in table[2:-1]]
-    return Tables(last, following, *floats, table.pause)
+    return Tables._make([last, following, *floats, table.pause])

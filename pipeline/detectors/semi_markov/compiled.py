@@ -21,7 +21,11 @@ FORGOTTEN = np.float32(1e-9)
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function, and keep the machine code on disk where there is a place for it."""
-    how = {"fastmath": {"reassoc", "nsz", "contract"}, "error_model": "numpy", "nogil": True}
+    how: dict[str, Any] = {
+        "fastmath": {"reassoc", "nsz", "contract"},
+        "error_model": "numpy",
+        "nogil": True,
+    }
     try:
         return njit(cache=True, **how)(function)
     except RuntimeError:  # neither the program's folder nor the user's can be written

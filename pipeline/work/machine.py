@@ -11,6 +11,9 @@ from typing import Any
 PARALLEL = "PIPELINE_PARALLEL_JOBS"
 """In the environment of a sweep's jobs: how many of them run at once."""
 
+AT_LOADING = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What libraries look at that are loaded by the work itself, PyTorch for example."""
+
 
 def cores() -> int:
     """Count this process's cores: all, or its share while a sweep's jobs run at once."""
@@ -36,9 +39,16 @@ def threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads() if torch else 0
     if torch:
         torch.set_num_threads(count)
+    kept = {name: os.environ.get(name) for name in AT_LOADING}
+    os.environ |= dict.fromkeys(AT_LOADING, str(count))
     try:
         with threadpool_limits(count):
             yield
     finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         if torch:
             torch.set_num_threads(before)

@@ -11,6 +11,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
@@ -137,6 +138,27 @@ class FittedRecipe:
         if not np.isfinite(held).all():
             raise self.too_large(signal)
         return sigmoid(held).astype(np.float32)
+
+    @classmethod
+    def load_logged(cls, address: str, uri: str | None = None) -> FittedRecipe:
+        """Read a recipe that a run has logged.
+
+        Parameters
+        ----------
+        address : str
+            MLflow's, e.g. ``models:/grasp@champion`` or ``runs:/RUN_ID/model``.
+        uri : str, optional
+            The store; by default ``MLFLOW_TRACKING_URI``, or else the project's.
+
+        Raises
+        ------
+        PipelineError
+            There is no such recipe, or the store cannot be reached.
+        """
+        from pipeline.tracking.logged_recipe import recipe_folder  # to predict, nobody needs MLflow
+
+        with TemporaryDirectory() as folder:
+            return cls.load(recipe_folder(address, Path(folder), uri))
 
     @classmethod
     def load(cls, folder: Path) -> FittedRecipe:

@@ -81,11 +81,11 @@ class FittedRecipe:
         return self.detectors[subject].predict(features, subject)
 
     def too_large(self, signal: np.ndarray, place: str = "row {}") -> DataError:
-        """Name the sample that is too large to compute with; ``place`` says where its row counts."""
+        """Name the sample that is too large to compute with, at a place such as ``row 7``."""
         row, column = np.unravel_index(np.abs(signal).argmax(), signal.shape)
         return DataError(
-            f"{place.format(row)}, channel {self.about.channels[column]}: {signal[row, column]:g} is too "
-            "large for a sample of EEG"
+            f"{place.format(row)}, channel {self.about.channels[column]}: "
+            f"{signal[row, column]:g} is too large for a sample of EEG"
         )
 
     def demand_subject(self, subject: Id) -> None:

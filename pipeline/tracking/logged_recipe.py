@@ -1,4 +1,4 @@
-"""A recipe that was logged, found again: by a registered model's alias or version, or by its run."""
+"""Finds a recipe that was logged: by a registered model's alias or version, or by its run."""
 
 from __future__ import annotations
 

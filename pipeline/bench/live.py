@@ -111,7 +111,7 @@ def simulated(number: int, trials: int) -> Recording:
 
 
 def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
-    """Time so many chunks of `CHUNK` samples, taken from a signal again and again; shape (count,)."""
+    """Time so many chunks of `CHUNK` samples of a signal, which is repeated; shape (count,)."""
     chunks = np.array_split(signal[: len(signal) // CHUNK * CHUNK], len(signal) // CHUNK)
     seconds = np.empty(count)
     for number in range(count):
@@ -122,7 +122,7 @@ def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
 
 
 def resident_mib() -> float:
-    """Give the memory that this process holds at this moment; nan where the system does not tell."""
+    """Give the memory that this process holds now; nan where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,6 +1,6 @@
 """How long each recipe takes for a chunk of a live signal, and whether its memory grows.
 
-``python -m pipeline.bench.live [presets=a,b] [minutes=N] [overrides]`` fits every recipe in haste,
+``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe in haste,
 at its full size, on a few simulated trials: how long a prediction takes does not depend on how good
 it is. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all
 recipes were measured, it writes the table into ``docs/live.md``.
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import chosen_presets
+from pipeline.bench.methods import chosen_recipes
 from pipeline.config.compose import compose, compose_members, reading
 from pipeline.config.options import Config, is_read, plain
 from pipeline.config.paths import CONF, PROJECT
@@ -97,12 +97,12 @@ def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> F
     return FittedRecipe.load(folder)
 
 
-def in_haste(preset: str, overrides: Sequence[str] = ()) -> Config:
+def in_haste(recipe: str, overrides: Sequence[str] = ()) -> Config:
     """Compose a recipe of full size whose fit is short."""
-    chosen = compose([f"experiment={preset}", "dataset=simulated"])
+    chosen = compose([f"experiment={recipe}", "dataset=simulated"])
     read = [each for each in HASTE if is_read(chosen, each.partition("=")[0])]
     members = [f"stack.overrides=[{','.join(HASTE)}]"] if chosen.stack.members else []
-    base = [f"experiment={preset}", "dataset=simulated", *read, *SHORT.get(preset, ()), *members]
+    base = [f"experiment={recipe}", "dataset=simulated", *read, *SHORT.get(recipe, ()), *members]
     return compose(reading(base, list(overrides)))
 
 
@@ -113,13 +113,19 @@ def simulated(number: int, trials: int) -> Recording:
 
 
 def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
-    """Time so many chunks of `CHUNK` samples of a signal, which is repeated; shape (count,)."""
+    """Time so many chunks of `CHUNK` samples of a signal, which is repeated.
+
+    Returns
+    -------
+    ndarray, shape (count, 2)
+        What each chunk took of the processor's time, and of the clock's, in seconds.
+    """
     chunks = np.array_split(signal[: len(signal) // CHUNK * CHUNK], len(signal) // CHUNK)
-    seconds = np.empty(count)
+    seconds = np.empty((count, 2))
     for number in range(count):
-        begun = time.perf_counter()
+        begun = time.thread_time(), time.perf_counter()
         stream.push(chunks[number % len(chunks)])
-        seconds[number] = time.perf_counter() - begun
+        seconds[number] = time.thread_time() - begun[0], time.perf_counter() - begun[1]
     return seconds
 
 
@@ -145,18 +151,19 @@ def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
 
 
 def measure(
-    preset: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
+    recipe: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
 ) -> str:
     """Measure one recipe; give its line of the table."""
     with TemporaryDirectory() as folder:
-        recipe = fit_in_haste(in_haste(preset, overrides), recordings[:2], Path(folder) / "recipe")
-    stream, signal = Stream(recipe, recordings[0].subject), recordings[2].signal
+        fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
+    stream, signal = Stream(fitted, recordings[0].subject), recordings[2].signal
     seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
-    half, most = np.percentile(seconds, [50, 99])
+    (half, half_clock), (most, most_clock) = np.percentile(seconds, [50, 99], axis=0)
     size = len(stream.snapshot()) / 2**10
-    watched = MINUTES.get(preset, FEW_MINUTES) if minutes is None else minutes
+    watched = MINUTES.get(recipe, FEW_MINUTES) if minutes is None else minutes
     grown = f"{growth_mib(stream, signal, watched):+.1f} in {watched:g} min" if watched else ""
-    return f"| `{preset}` | {half:.2f} | {most:.2f} | {size:,.0f} | {grown} |"
+    times = f"{half:.2f} | {most:.2f} | {half_clock:.2f} | {most_clock:.2f}"
+    return f"| `{recipe}` | {times} | {size:,.0f} | {grown} |"
 
 
 def main(arguments: list[str]) -> None:
@@ -165,7 +172,7 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``presets=a,b`` for some of them; ``minutes=N`` to watch the memory for so long, 0 for not
+        ``recipes=a,b`` for some of them; ``minutes=N`` to watch the memory for so long, 0 for not
         at all; all else as on the pipeline's command line.
     """
     mark = "minutes="
@@ -175,18 +182,22 @@ def main(arguments: list[str]) -> None:
     except ValueError:
         raise ConfigError(f"minutes={given[-1]}: must be a number") from None
     rest = [each for each in arguments if not each.startswith(mark)]
-    presets, overrides = chosen_presets(rest, RECIPES, RECIPES)
+    recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES)
     recordings = [simulated(number, TRIALS) for number in (1, 2, 3)]
     table = [
-        f"| recipe | {CHUNK} samples, ms: p50 | p99 | snapshot, KiB | growth, MiB |",
-        "|---|--:|--:|--:|--:|",
+        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB | growth, MiB |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(table), flush=True)
-    for preset in presets:
-        table.append(measure(preset, recordings, minutes, overrides))
+    for recipe in recipes:
+        table.append(measure(recipe, recordings, minutes, overrides))
         print(table[-1], flush=True)
-    table += ["", f"{machine(cores())}; one thread, {TIMED:,} chunks of 32 channels.", ""]
-    if presets == list(RECIPES) and not overrides and minutes is None:
+    load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    about = (
+        f"{machine(cores())}{load}; one thread, {TIMED:,} chunks of {CHUNK} samples, 32 channels."
+    )
+    table += ["", about, ""]
+    if recipes == list(RECIPES) and not overrides:
         write_between(DOC, "live", "\n".join(table))
 
 

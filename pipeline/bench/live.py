@@ -185,7 +185,8 @@ def main(arguments: list[str]) -> None:
     recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES)
     recordings = [simulated(number, TRIALS) for number in (1, 2, 3)]
     table = [
-        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB | growth, MiB |",
+        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB "
+        "| growth, MiB |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(table), flush=True)

@@ -28,7 +28,7 @@ OmegaConf.register_new_resolver("project", lambda text: str(path(text)), replace
 # What a stack's members have in common with it.
 SHARED = (
     "dataset", "stage", "threads", "workers", "device", "data_dir", "output_dir", "tracking",
-    "decisions",
+    "decisions", "live",
 )  # fmt: skip
 
 
@@ -131,9 +131,14 @@ def checked(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     check(config)
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    refuse_unread(config, [each.get_key_element().lstrip("+~") for each in parsed])
+    refuse_unread(config, set_keys(overrides))
     return config
+
+
+def set_keys(overrides: Sequence[str]) -> list[str]:
+    """Name the keys and groups that overrides set."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [each.get_key_element().lstrip("+~") for each in parsed]
 
 
 def reading(wanted: Sequence[str], common: Sequence[str]) -> list[str]:

@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
-BLOCK_SECONDS = 0.25  # one point of the regression
-WINDOW_BLOCKS = 80  # of the last 20 s
-LEARNED_BLOCKS = 4  # from 1 s on the stream's own rate and jitter are known
+BLOCK_SECONDS = 0.5  # one point of the regression
+WINDOW_BLOCKS = 40  # of the last 20 s
+LEARNED_BLOCKS = 3  # from 1.5 s on the stream's own rate and jitter are known
 FIRST_TOLERANCE = 0.1  # s, before that
-RATE_BLOCKS = 20  # from 5 s on a rate is told
+RATE_BLOCKS = 10  # from 5 s on a rate is told
 SAMPLE_SHARE = 0.75  # of a sample's duration: less is never a missing sample
 JITTER_FACTOR = 2.0
 LEAST_STEP = 1e-9  # s between two samples; a line through equal time stamps has no rate
 
 
 class Block(NamedTuple):
-    """The samples of a quarter of a second.
+    """The samples of half a second.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ class Rate(NamedTuple):
 class SampleClock:
     """A line through the time stamps of the last 20 s: ``time = start + sample / rate``.
 
-    The line is a Theil-Sen regression (Sen 1968) through one point per quarter of a second, so that
+    The line is a Theil-Sen regression (Sen 1968) through one point per half second, so that
     late packets do not tilt it.
 
     Parameters
     ----------
     rate : float
-        Samples per second that the stream announces; taken as true for the first second.
+        Samples per second that the stream announces; taken as true for the first 1.5 s.
     """
 
     def __init__(self, rate: float) -> None:

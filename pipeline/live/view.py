@@ -68,6 +68,8 @@ class Summary:
         Stretches of missing samples, bridged or not.
     missing : int
         Samples missing in all gaps.
+    surplus : int
+        Samples that came later than expected after all, and had been counted as missing.
     lost : int
         Samples that arrived, but were left out because computing fell too far behind.
     restarts : int
@@ -93,6 +95,7 @@ class Summary:
     bridged: int
     gaps: int
     missing: int
+    surplus: int
     lost: int
     restarts: int
     jumps_back: int

@@ -18,6 +18,41 @@ def cores() -> int:
     return max(1, (there or 1) // int(os.environ.get(PARALLEL, "1")))
 
 
+class Threads:
+    """`threads` for many short calls: it looks for the libraries once, which takes a millisecond.
+
+    Libraries that are loaded after the first use are not limited.
+
+    Parameters
+    ----------
+    count : int
+        Threads of BLAS, OpenMP and PyTorch.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._controller: Any = None
+        self._limits: Any = None
+        self._before = 0
+
+    def __enter__(self) -> None:
+        if self._controller is None:
+            from threadpoolctl import ThreadpoolController
+
+            self._controller = ThreadpoolController()
+        torch: Any = sys.modules.get("torch")
+        if torch:
+            self._before = torch.get_num_threads()
+            torch.set_num_threads(self.count)
+        self._limits = self._controller.limit(limits=self.count)
+
+    def __exit__(self, *error: object) -> None:
+        self._limits.restore_original_limits()
+        torch: Any = sys.modules.get("torch")
+        if torch and self._before:
+            torch.set_num_threads(self._before)
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with so many threads, whatever the machine and its environment say.

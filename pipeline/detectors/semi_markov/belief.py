@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from pipeline.detectors.semi_markov.chain import Chain
@@ -98,6 +100,17 @@ class Belief:
         self.seen, self.coming = min(half + 1, self.ages), min(half, untils)
         self.one_before = np.roll(shortly, 1, axis=1)[..., : self.seen]
         self.one_after = np.roll(shortly, -1, axis=1)[..., 1 : self.coming + 1]
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Give what `resumed` continues from."""
+        return {"near": self.near, "far": self.far, "total": np.asarray(self.total)}
+
+    def resumed(self, near: np.ndarray, far: np.ndarray, total: np.ndarray) -> Belief:
+        """Give another belief over the same states that continues from these weights' copies."""
+        other = copy.copy(self)  # what the chain says is shared: nothing changes it
+        other.near, other.far, other.total = near.copy(), far.copy(), total[()]
+        other.moved, other.fits_after = np.empty_like(near), np.empty_like(self.fits_after)
+        return other
 
     def step(self, after: np.ndarray, before: np.ndarray) -> None:
         """Go on to the next row.

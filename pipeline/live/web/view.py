@@ -31,6 +31,8 @@ class WebView:
     ----------
     address : str
         Of the page.
+    broadcast : Broadcast
+        Of the frames, once `begin` was called.
 
     Raises
     ------
@@ -47,7 +49,8 @@ class WebView:
     def begin(self, about: Description, title: str) -> None:
         """Serve the page, knowing what the steps hold."""
         self._inbox = Inbox(about.events, round(HISTORY_SECONDS * about.rate))
-        self._server = server(Broadcast(self._inbox, Framer(about, title)))
+        self.broadcast = Broadcast(self._inbox, Framer(about, title))
+        self._server = server(self.broadcast)
         # A daemon, because a program that fails without `end` must not be held by its page.
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="web-view", daemon=True

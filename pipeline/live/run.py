@@ -99,7 +99,9 @@ def run_replay(config: Config) -> Summary:
     paced = options.speed is Speed.real
     feed = RecordedFeed(recording, about, options.chunk_seconds, paced)
     predictor = warmed_up(model, options.chunk_seconds)
-    session = Session(predictor, Decider(model.settings), Policy(about.rate, REPLAY_BRIDGE), feed.now)
+    session = Session(
+        predictor, Decider(model.settings), Policy(about.rate, REPLAY_BRIDGE), feed.now
+    )
     title = f"{options.model}, {recording.name}; {model.decided_by}"
     return watched(feed, session, options, title, about, [], feed.start)
 
@@ -145,7 +147,9 @@ def send_recording(config: Config) -> None:
     about = recording.about
     name = options.stream or recording.name
     outlet = RecordingOutlet(lsl, name, about)
-    print(f"sending {recording.name} as the stream {name!r}; it begins when it is taken", flush=True)
+    print(
+        f"sending {recording.name} as the stream {name!r}; it begins when it is taken", flush=True
+    )
     try:
         while not outlet.heard:
             outlet.wait()

@@ -21,10 +21,10 @@ READ = {"live": ("tracking.uri",), "replay": ("tracking.uri", "dataset", "data_d
 DECIDED = ("threshold", "dwell_seconds", "refractory_seconds")
 # The options that a stage reads; what is sent to other programs needs no model and shows nothing.
 LIVE = (
-    "model", "subject", "stream", "view", "unit_volts", *DECIDED, "bridge_seconds",
+    "model", "subject", "stream", "view", "port", "unit_volts", *DECIDED, "bridge_seconds",
     "chunk_seconds", "buffer_seconds", "wait_seconds",
 )  # fmt: skip
-REPLAY = ("model", "subject", "series", "speed", "out", "view", *DECIDED, "chunk_seconds")
+REPLAY = ("model", "subject", "series", "speed", "out", "view", "port", *DECIDED, "chunk_seconds")
 SENT = ("subject", "series", "stream", "out", "chunk_seconds")
 
 
@@ -39,6 +39,7 @@ class Live:
     speed: Speed = Speed.real
     out: Out = Out.view
     view: Shown = Shown.terminal
+    port: int = MISSING
     unit_volts: float | None = None
     threshold: float | None = None
     dwell_seconds: float = MISSING
@@ -81,6 +82,7 @@ class Live:
             demand(getattr(self, key) > 0, key, "must be above 0 s")
         for key in ("bridge_seconds", "dwell_seconds", "refractory_seconds"):
             demand(getattr(self, key) >= 0, key, "must be 0 s or more")
+        demand(0 <= self.port < 65536, "port", "must be a port, 0 to 65535")
         demand(self.buffer_seconds > self.chunk_seconds, "buffer_seconds",
                "must be above live.chunk_seconds")  # fmt: skip
         demand(self.threshold is None or 0 < self.threshold < 1, "threshold",

@@ -19,8 +19,8 @@ Line = dict[str, Any]
 """A line of a fit's history: ``epoch``, ``step``, ``loss``, ``learning_rate``, ..."""
 
 State = dict[str, Any]
-"""What a detector remembers of one series: arrays, and plain values. Its arrays keep their shapes and
-types from the start to the end of a series."""
+"""What a detector remembers of one series: arrays, and plain values. The arrays keep their shapes
+and types from the start to the end of a series."""
 
 
 @dataclass(frozen=True)

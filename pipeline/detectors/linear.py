@@ -18,6 +18,7 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
+from pipeline.detectors.products import row_product
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
@@ -104,7 +105,7 @@ class LinearDetector:
         wide, after = taps.follow(ready, state, self.count, self.every)
         logits = np.empty((len(wide), len(self.bias)), dtype=np.float32)
         for number, row in enumerate(wide.reshape(len(wide), -1)):  # never many at once: `push`
-            logits[number] = row @ self.weights + self.bias
+            logits[number] = row_product(row, self.weights) + self.bias
         return logits, after
 
     def save(self, path: Path) -> None:

@@ -93,21 +93,17 @@ class SampleClock:
         ndarray, shape (n,)
             In s; negative where they are early.
         """
-        if self._origin is None:
-            self._origin = float(times[0])
         numbers = self._next + np.arange(len(times))
-        return (times - self._origin) - (self._start + self._step * numbers)
+        return self._since_first(times) - (self._start + self._step * numbers)
 
     def add(self, times: NDArray[np.float64]) -> None:
         """Learn from the next samples' time stamps."""
-        if self._origin is None and len(times):
-            self._origin = float(times[0])
         begun = 0
         while begun < len(times):
             room = self._block_rows - sum(part.shape[1] for part in self._open)
             part = times[begun : begun + room]
             numbers = self._next + np.arange(len(part))
-            self._open.append(np.stack([numbers, part - self._origin]))
+            self._open.append(np.stack([numbers, self._since_first(part)]))
             self._next += len(part)
             begun += len(part)
             if len(part) == room:
@@ -121,6 +117,12 @@ class SampleClock:
     def true_rate(self) -> Rate | None:
         """The rate by the time stamps; None in the first 5 s."""
         return self._rate if len(self._blocks) >= RATE_BLOCKS else None
+
+    def _since_first(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Count from the first time stamp: there the numbers are small and exact."""
+        if self._origin is None:
+            self._origin = float(times[0])
+        return times - self._origin
 
     def _close_block(self) -> None:
         """Make a point of the open block, and draw the line anew."""

@@ -48,7 +48,7 @@ class Feed(Protocol):
         """Seconds on the clock of the time stamps."""
 
     def labels(self, times: NDArray[np.float64]) -> NDArray[np.bool_] | None:
-        """The true labels at these times, shape (n, E); None where they are not known."""
+        """Give the true labels at these times, shape (n, E); None where they are not known."""
 
 
 Send = Callable[[Step, int], None]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.config.live import Live
 from pipeline.data.names import Id, identity
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, DataError
 from pipeline.results.decisions import Settings
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.record import DECISIONS
+from pipeline.tracking.logged_recipe import HOW, SCHEMES, recipe_folder
 
 USUAL_THRESHOLD = 0.5
 
@@ -53,25 +55,28 @@ def load(options: Live, uri: str | None) -> LiveModel:
         If there is no such model, it knows no such subject, or its files cannot be read.
     """
     assert options.model is not None
-    folder = find_model(options.model, uri)
-    recipe = FittedRecipe.load(folder)
+    with TemporaryDirectory() as scratch:
+        folder = find_model(options.model, Path(scratch), uri)
+        recipe = FittedRecipe.load(folder)
+        settings, decided_by = chosen_settings(options, recipe, folder)
     subject = identity(options.subject)
     if subject not in recipe.detectors:
         known = ", ".join(str(each) for each in recipe.detectors)
-        raise PipelineError(
+        raise ConfigError(
             f"live.subject={subject}: none that the recipe was fitted on; choose from {known}"
         )
-    settings, decided_by = chosen_settings(options, recipe, folder)
     return LiveModel(recipe, subject, settings, decided_by)
 
 
-def find_model(model: str, uri: str | None) -> Path:
+def find_model(model: str, scratch: Path, uri: str | None) -> Path:
     """Give the folder of a fitted recipe.
 
     Parameters
     ----------
     model : str
         An address in MLflow, or a folder with ``recipe.json``.
+    scratch : Path
+        Where files are put that do not lie on this machine.
     uri : str or None
         Of MLflow's store.
 
@@ -80,39 +85,12 @@ def find_model(model: str, uri: str | None) -> Path:
     PipelineError
         If there is no such model.
     """
-    if not model.startswith(("models:/", "runs:/")):
-        folder = Path(model).expanduser()
-        if not (folder / "recipe.json").is_file():
-            raise PipelineError(
-                f"live.model={model}: no folder with recipe.json; name one, or a model in MLflow "
-                "such as models:/NAME@champion"
-            )
-        return folder
-    return _from_mlflow(model, uri)
-
-
-def _from_mlflow(model: str, uri: str | None) -> Path:
-    """Fetch a model's files from MLflow."""
-    from pipeline.tracking import store
-    from pipeline.tracking.settings import set_defaults
-
-    set_defaults()
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    uri = uri or store.default_uri()
-    file = store.sqlite_file(uri)
-    if file is not None and not file.is_file():
-        raise PipelineError(f"live.model={model}: there is no store {uri}; see tracking.uri")
-    try:
-        mlflow.set_tracking_uri(uri)
-        fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=model, tracking_uri=uri))
-    except (MlflowException, OSError) as error:
-        raise PipelineError(f"live.model={model}: {store.reason(error)} (in {uri})") from error
-    found = sorted(fetched.glob("**/recipe/recipe.json"), key=lambda path: len(path.parts))
-    if not found:
-        raise PipelineError(f"live.model={model}: holds no fitted recipe of this project")
-    return found[0].parent
+    if model.startswith(SCHEMES):
+        return recipe_folder(model, scratch, uri)
+    folder = Path(model).expanduser()
+    if not (folder / "recipe.json").is_file():
+        raise ConfigError(f"live.model={model}: no folder with recipe.json; {HOW}")
+    return folder
 
 
 def chosen_settings(options: Live, recipe: FittedRecipe, folder: Path) -> tuple[Settings, str]:
@@ -131,7 +109,7 @@ def chosen_settings(options: Live, recipe: FittedRecipe, folder: Path) -> tuple[
     if options.threshold is None and own.is_file():
         settings = Settings.load(own)
         if settings.events != about.events or settings.rate != about.rate:
-            raise PipelineError(f"{own}: is for other events or another rate than recipe.json")
+            raise DataError(f"{own}: is for other events or another rate than recipe.json")
         return settings, f"onsets by the model's own {DECISIONS}"
     threshold = USUAL_THRESHOLD if options.threshold is None else options.threshold
     count = len(about.events)

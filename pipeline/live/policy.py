@@ -162,7 +162,7 @@ class Policy:
 
     def _jump(self, row: int, late: float, back: bool) -> Piece:
         """Count a gap or a jump backwards, and say what is done."""
-        counts, short = self.counts, abs(late) <= self.bridge_seconds
+        counts, short = self.counts, abs(late) < self.bridge_seconds + 0.5 / self.rate
         if late < 0 and not back:
             counts.surplus += max(1, round(-late * self.rate))
             self.clock.skip(late * self.rate)

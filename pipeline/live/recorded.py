@@ -42,7 +42,9 @@ def read_recording(config: Config) -> Recording:
     labelled = series in [identity(each) for each in data.labelled]
     if not labelled and series not in [identity(each) for each in data.test_series]:
         there = ", ".join(str(each) for each in [*data.labelled, *data.test_series])
-        raise ConfigError(f"live.series={series}: not in the splits of {data.name}, which are {there}")
+        raise ConfigError(
+            f"live.series={series}: not in the splits of {data.name}, which are {there}"
+        )
     if data.source == "simulated":
         known = range(1, data.simulation.subjects + 1)
         if subject not in known:

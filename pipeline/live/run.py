@@ -36,13 +36,15 @@ class NoView:
         """Do nothing."""
 
 
-def make_view(shown: Shown) -> View:
+def make_view(options: Live) -> View:
     """Give the view that is wanted."""
-    if shown is Shown.web:
-        from pipeline.live.web import WebView
+    if options.view is Shown.web:
+        from pipeline.live.web.view import WebView
 
-        return WebView()
-    return TerminalView() if shown is Shown.terminal else NoView()
+        view = WebView(options.port, "live.port")
+        print(f"watch at {view.address}", flush=True)
+        return view
+    return TerminalView() if options.view is Shown.terminal else NoView()
 
 
 def run(config: Config) -> Summary | None:
@@ -75,6 +77,7 @@ def run_live(config: Config) -> Summary:
     """Apply a fitted recipe to an amplifier's stream; send its results out as two streams."""
     options, lsl = config.live, load_lsl()
     assert options.stream is not None
+    view = make_view(options)  # first: a port that is taken is told before any work
     model = load(options, config.tracking.uri)
     about = model.recipe.about
     predictor = warmed_up(model, options.chunk_seconds)
@@ -87,26 +90,30 @@ def run_live(config: Config) -> Summary:
     session = Session(predictor, Decider(model.settings), policy, feed.now)
     title = f"{options.model}, subject {model.subject}, stream {options.stream}; {model.decided_by}"
     outlets = Outlets(lsl, options.stream, about)
-    return watched(feed, session, options, title, about, [outlets])
+    return watched(feed, session, view, options, title, about, [outlets])
 
 
 def run_replay(config: Config) -> Summary:
     """Apply a fitted recipe to a recording as if it arrived now."""
     options = config.live
+    view = make_view(options)
     model = load(options, config.tracking.uri)
     about = model.recipe.about
     recording = read_recording(config)
     paced = options.speed is Speed.real
     feed = RecordedFeed(recording, about, options.chunk_seconds, paced)
     predictor = warmed_up(model, options.chunk_seconds)
-    session = Session(predictor, Decider(model.settings), Policy(about.rate, REPLAY_BRIDGE), feed.now)
+    session = Session(
+        predictor, Decider(model.settings), Policy(about.rate, REPLAY_BRIDGE), feed.now
+    )
     title = f"{options.model}, {recording.name}; {model.decided_by}"
-    return watched(feed, session, options, title, about, [], feed.start)
+    return watched(feed, session, view, options, title, about, [], feed.start)
 
 
 def watched(
     feed: Feed,
     session: Session,
+    view: View,
     options: Live,
     title: str,
     about: Description,
@@ -114,7 +121,6 @@ def watched(
     start: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Play a signal to its end or to Ctrl-C, and show it."""
-    view = make_view(options.view)
     view.begin(about, title)
     start()
     try:
@@ -145,7 +151,9 @@ def send_recording(config: Config) -> None:
     about = recording.about
     name = options.stream or recording.name
     outlet = RecordingOutlet(lsl, name, about)
-    print(f"sending {recording.name} as the stream {name!r}; it begins when it is taken", flush=True)
+    print(
+        f"sending {recording.name} as the stream {name!r}; it begins when it is taken", flush=True
+    )
     try:
         while not outlet.heard:
             outlet.wait()

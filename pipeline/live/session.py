@@ -1,4 +1,4 @@
-"""From arriving samples to steps: the policy for time stamps, probabilities, onsets, and figures."""
+"""From arriving samples to steps: missing samples, probabilities, onsets, and figures."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Session:
         return notes
 
     def lose(self, samples: int) -> None:
-        """Count samples that were left out because computing fell behind; the recipe starts anew."""
+        """Count samples that are left out because computing fell behind."""
         self._lost += samples
         self.policy.break_off(f"{samples} samples are lost, because computing fell behind")
 

@@ -11,6 +11,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
@@ -80,11 +81,11 @@ class FittedRecipe:
         return self.detectors[subject].predict(features, subject)
 
     def too_large(self, signal: np.ndarray, place: str = "row {}") -> DataError:
-        """Name the sample that is too large to compute with; ``place`` says where its row counts."""
+        """Name the sample that is too large to compute with, at a place such as ``row 7``."""
         row, column = np.unravel_index(np.abs(signal).argmax(), signal.shape)
         return DataError(
-            f"{place.format(row)}, channel {self.about.channels[column]}: {signal[row, column]:g} is too "
-            "large for a sample of EEG"
+            f"{place.format(row)}, channel {self.about.channels[column]}: "
+            f"{signal[row, column]:g} is too large for a sample of EEG"
         )
 
     def demand_subject(self, subject: Id) -> None:
@@ -137,6 +138,27 @@ class FittedRecipe:
         if not np.isfinite(held).all():
             raise self.too_large(signal)
         return sigmoid(held).astype(np.float32)
+
+    @classmethod
+    def load_logged(cls, address: str, uri: str | None = None) -> FittedRecipe:
+        """Read a recipe that a run has logged.
+
+        Parameters
+        ----------
+        address : str
+            MLflow's, e.g. ``models:/grasp@champion`` or ``runs:/RUN_ID/model``.
+        uri : str, optional
+            The store; by default ``MLFLOW_TRACKING_URI``, or else the project's.
+
+        Raises
+        ------
+        PipelineError
+            There is no such recipe, or the store cannot be reached.
+        """
+        from pipeline.tracking.logged_recipe import recipe_folder  # to predict, nobody needs MLflow
+
+        with TemporaryDirectory() as folder:
+            return cls.load(recipe_folder(address, Path(folder), uri))
 
     @classmethod
     def load(cls, folder: Path) -> FittedRecipe:

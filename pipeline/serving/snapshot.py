@@ -95,7 +95,7 @@ def unpack(packed: bytes, fresh: Any, fingerprint: str) -> Any:
         The snapshot is damaged, or belongs to something else.
     """
     begin = len(MAGIC) + DIGEST
-    if not packed.startswith(MAGIC) or sha256(packed[begin:]).digest() != packed[len(MAGIC) : begin]:
+    if packed[:begin] != MAGIC + sha256(packed[begin:]).digest():
         raise DataError(
             "snapshot: damaged, or not one that this version of the program took; "
             "start the stream anew"

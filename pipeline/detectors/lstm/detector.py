@@ -88,9 +88,9 @@ class LstmDetector:
         logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
         rows, phase = torch.from_numpy(np.array(features, dtype=np.float32)), state["phase"]
         for number in range(len(rows)):  # never many at once, see `Detector.push`
-            ready = (rows[number : number + 1] - mean) @ matrix
-            lane = tuple(part[:, phase : phase + 1] for part in parts)
-            y, lane = self.network(ready[None].to(device), lane)
+            ready = (rows[[number, number]] - mean) @ matrix
+            lane = tuple(part[:, [phase, phase]] for part in parts)
+            y, lane = self.network(ready[:, None].to(device), lane)
             for part, after in zip(parts, lane, strict=True):
                 part[:, phase] = after[:, 0]
             logits[number] = y[0, 0].float().cpu().numpy()

@@ -74,10 +74,11 @@ def ask(view: WebView, path: str, method: str = "GET", **headers: str) -> tuple[
 class Follower:
     """Reads the stream as a browser does."""
 
-    def __init__(self, view: WebView) -> None:
+    def __init__(self, view: WebView, room: int = 0) -> None:
         self.connection = http.client.HTTPConnection(urlsplit(view.address).netloc, timeout=20)
         self.connection.connect()
-        self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        if room:
+            self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         self.connection.request("GET", "/stream")
         self.answer = self.connection.getresponse()
         assert self.answer.headers["Content-Type"].startswith("text/event-stream")
@@ -212,7 +213,7 @@ def test_one_that_leaves_and_one_that_never_reads_do_no_harm():
     wide = replace(ABOUT, channels=tuple(f"E{i}" for i in range(64)))
     random = np.random.default_rng(0)
     with watched(wide) as view:
-        leaver, sleeper, reader = Follower(view), Follower(view), Follower(view)
+        leaver, sleeper, reader = Follower(view), Follower(view, room=4096), Follower(view)
         leaver.next("hello")
         leaver.close()
         reader.next("hello")

@@ -51,6 +51,7 @@ SECONDS, FAULT_SECONDS = 60.0, 12.0
 TRIALS = 15
 BRIDGE, BUFFER, CHUNK = 1.0, 5.0, 0.02  # s, as in conf/live
 WAIT = 8.0  # s, for a stream that has ended
+RECORDED = "steady"  # the plan whose results the sender takes back
 DEADLINE = 60.0  # s beyond a plan's own time: nothing may hang
 # No packet leaves the computer, and other streams on it are not seen.
 ISOLATED = """\
@@ -196,7 +197,7 @@ def run_plans(
     with sender(folder) as process:
         threads = []
         for plan in planned:
-            write_plan(folder, plan, model.recipe.about, plan.name == "steady")
+            write_plan(folder, plan, model.recipe.about, plan.name == RECORDED)
             assert process.stdin is not None
             process.stdin.write(f"{plan.name}\n")
             process.stdin.flush()
@@ -210,9 +211,11 @@ def run_plans(
                 wait_for(threads[-1:], [plan])
         wait_for(threads, planned)
         assert process.stdout is not None
-        for plan in planned:
-            if plan.segments:  # who is refused takes nothing
-                process.stdout.readline()
+        recorded = {f"sent {plan.name}" for plan in planned if plan.name == RECORDED}
+        for line in process.stdout if recorded else ():
+            recorded -= {line.strip()}
+            if not recorded:
+                break
     return [outcomes[plan.name] for plan in planned]
 
 

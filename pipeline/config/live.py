@@ -74,7 +74,8 @@ class Live:
         }
         for key, what in needed.items():
             value = getattr(self, key)
-            demand(key not in read or value not in (None, ""), key, f"stage={stage}: {what}")
+            chosen = stage == "live" or key != "stream"  # the recording's name does as well
+            demand(key not in read or not chosen or value not in (None, ""), key, f"stage={stage}: {what}")
         for key in ("subject", "series"):
             value = getattr(self, key)
             demand(value is None or type(value) in (int, str), key, "must be a number or a name")

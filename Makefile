@@ -18,7 +18,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-lsl fuzz calibrate picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -145,6 +145,9 @@ calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes d
 
 picture: $(INSTALLED)  ## draw a detection, the README's picture; writes docs/detection.png
 	$(RUN) -m pipeline.bench.picture $(ARGS)
+
+live-picture: $(INSTALLED_DEV)  ## look at a replay's page in Chromium; writes docs/live.png
+	$(RUN) -m pipeline.bench.watch $(ARGS)
 
 front-page: $(INSTALLED)  ## write the README's table of methods and the map of files in docs/design.md
 	$(RUN) -m pipeline.bench.front_page

@@ -15,7 +15,7 @@ function axis(more) {
 }
 
 function seconds(plot, splits) {
-  return splits.map(value => `${value} s`);
+  return splits.map(value => `${Math.round(10 * value) / 10} s`);
 }
 
 function shade(plot, runs, color, alpha) {
@@ -87,7 +87,7 @@ export class EegPlot extends Plot {
     super(place, height, {
       scales: { x: { time: false, auto: false }, y: { auto: false, dir: -1, range: [-0.8, shown.length - 0.2] } },
       axes: [
-        axis({ values: seconds, size: 26 }),
+        axis({ values: seconds, size: 26, space: 70 }),
         axis({ splits: () => names.map((_, i) => i), values: () => names, size: 46, grid: { show: false } }),
       ],
       series: [{}, ...names.map(() => ({ stroke: () => theme.trace, width: 1, points: { show: false } }))],
@@ -141,7 +141,7 @@ export class EventPlot extends Plot {
     super(place, last ? 84 : 62, {
       scales: { x: { time: false, auto: false }, y: { auto: false, range: [0, 1.04] } },
       axes: [
-        last ? axis({ values: seconds, size: 26 }) : axis({ values: (_, splits) => splits.map(() => ""), size: 4 }),
+        last ? axis({ values: seconds, size: 26, space: 70 }) : axis({ values: (_, splits) => splits.map(() => ""), size: 4, space: 70 }),
         axis({ splits: () => [0, 0.5, 1], values: () => ["0", "", "1"], size: 46 }),
       ],
       series: [{}, { stroke: color, width: 1.6, points: { show: false } }],

@@ -1,7 +1,8 @@
 """Draw the page to watch, as a browser shows it, into ``docs/live.png``.
 
-``python -m pipeline.bench.watch [overrides]`` fits the default recipe on one simulated subject, with
-settings for its onsets, replays a test series with ``view=web``, and looks at it in Chromium.
+``python -m pipeline.bench.watch [overrides]`` fits the default recipe on one simulated subject,
+chooses the settings of its onsets, replays a test series with ``view=web``, and looks at the page in
+Chromium.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -31,6 +32,7 @@ SHARED = (
 )  # fmt: skip
 
 
+@cache
 def register() -> None:
     """Make the classes known to Hydra under the names that the files of ``conf/`` start from.
 

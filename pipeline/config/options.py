@@ -8,15 +8,16 @@ values that are out of range, and contradictions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from pipeline.config.dataset import Dataset
 from pipeline.config.decisions import Decisions
-from pipeline.config.demand import demand_of
+from pipeline.config.demand import PLAIN_NAME, demand_of, is_plain_name
 from pipeline.config.filters.base import Filter
 from pipeline.config.kinds import option_names
 from pipeline.config.live import Live
@@ -36,6 +37,7 @@ Stage = Enum(
 
 # Of the group ``train``: what every method reads.
 EVERY_METHOD_READS = ("scope", "refit")
+MOST_THREADS = 1024  # where a system cannot start so many, the whole process ends
 
 
 @dataclass
@@ -83,7 +85,13 @@ class Config:
 
 def plain(node: Any) -> Any:
     """Turn a part of the configuration into plain lists, dicts, numbers and names."""
-    return OmegaConf.to_container(OmegaConf.structured(node), resolve=True, enum_to_str=True)
+    if is_dataclass(node):
+        return {each.name: plain(getattr(node, each.name)) for each in fields(node)}
+    if isinstance(node, dict):
+        return {key: plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [plain(value) for value in node]
+    return node.name if isinstance(node, Enum) else node
 
 
 def check(config: Config) -> None:
@@ -99,10 +107,11 @@ def check(config: Config) -> None:
     ConfigError
         Naming the key, its value and what it must be.
     """
-    missing = sorted(OmegaConf.missing_keys(OmegaConf.structured(config)))
-    if missing:
-        raise ConfigError(f"{missing[0]} has no value; set it on the command line or in conf/")
-    _check_finite(plain(config))
+    for key, value in _values(plain(config)):
+        if value == MISSING:
+            raise ConfigError(f"{key} has no value; set it on the command line or in conf/")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value}: must be a finite number")
 
     def demand(holds: bool, key: str, what: str) -> None:
         if not holds:
@@ -110,10 +119,16 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key}={getattr(value, 'name', value)}: {what}")
 
     demand(config.workers >= 0, "workers", "must be 0 (all cores) or more")
-    demand(config.threads >= 1, "threads", "must be 1 or more")
+    demand(1 <= config.threads <= MOST_THREADS, "threads", f"must be 1 to {MOST_THREADS}")
     demand(config.seed >= 0, "seed", "must be 0 or more")
-    plain_name = bool(config.recipe) and not set(config.recipe) & set("/\\")
-    demand(plain_name and not config.recipe.startswith("."), "recipe", "must be a plain name")
+    demand(is_plain_name(config.recipe), "recipe", PLAIN_NAME)
+    for key in ("data_dir", "output_dir"):
+        demand(bool(getattr(config, key).strip()), key, "must name a folder")
+    register = config.tracking.register
+    demand_of("tracking", config.tracking)(
+        register is None or (bool(register.strip()) and not set(register) & set("/:")),
+        "register", "must be a model's name, without / and :",
+    )  # fmt: skip
     config.dataset.check()
     if config.dataset.rate:  # else the files say it, and it is checked then
         config.filter.check(config.dataset.rate)
@@ -136,16 +151,16 @@ def check(config: Config) -> None:
            "stage", "stage=simulate needs dataset=simulated")  # fmt: skip
 
 
-def _check_finite(tree: Any, key: str = "") -> None:
-    """Refuse numbers that are none, wherever they stand."""
+def _values(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every single value with its dotted key; those of a list have the list's."""
     if isinstance(tree, dict):
         for name, value in tree.items():
-            _check_finite(value, f"{key}.{name}" if key else str(name))
+            yield from _values(value, f"{key}.{name}" if key else str(name))
     elif isinstance(tree, list):
         for value in tree:
-            _check_finite(value, key)
-    elif isinstance(tree, float) and not math.isfinite(tree):
-        raise ConfigError(f"{key}={tree}: must be a finite number")
+            yield from _values(value, key)
+    else:
+        yield key, tree
 
 
 def is_read(config: Config, key: str) -> bool:

@@ -149,6 +149,9 @@ calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes d
 picture: $(INSTALLED)  ## draw a detection, the README's picture; writes docs/detection.png
 	$(RUN) -m pipeline.bench.picture $(ARGS)
 
+live-picture: $(INSTALLED_DEV)  ## look at a replay's page in Chromium; writes docs/live.png
+	$(RUN) -m pipeline.bench.watch $(ARGS)
+
 front-page: $(INSTALLED)  ## write the README's table of methods and the map of files in docs/design.md
 	$(RUN) -m pipeline.bench.front_page
 

@@ -15,7 +15,7 @@ from pipeline.live.model import LiveModel, load
 from pipeline.live.policy import Policy
 from pipeline.live.recorded import RecordedFeed, read_recording
 from pipeline.live.session import Session
-from pipeline.live.view import Step, Summary, TerminalView, View
+from pipeline.live.view import Step, Summary, TerminalView, View, Views
 from pipeline.results.decisions import Decider
 from pipeline.serving.stream import Stream
 
@@ -41,9 +41,9 @@ def make_view(options: Live) -> View:
     if options.view is Shown.web:
         from pipeline.live.web.view import WebView
 
-        view = WebView(options.port, "live.port")
-        print(f"watch at {view.address}", flush=True)
-        return view
+        page = WebView(options.port, "live.port")
+        print(f"watch at {page.address}", flush=True)
+        return Views(page, TerminalView())
     return TerminalView() if options.view is Shown.terminal else NoView()
 
 

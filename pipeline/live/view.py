@@ -198,3 +198,31 @@ class TerminalView:
         self.width = 0
         self.out.write(f"{clear}{text}\n")
         self.out.flush()
+
+
+class Views:
+    """Shows the steps in several places.
+
+    Parameters
+    ----------
+    *views : View
+        Each is given every step.
+    """
+
+    def __init__(self, *views: View) -> None:
+        self.views = views
+
+    def begin(self, about: Description, title: str) -> None:
+        """Begin all of them."""
+        for view in self.views:
+            view.begin(about, title)
+
+    def show(self, step: Step) -> None:
+        """Show the step in all of them."""
+        for view in self.views:
+            view.show(step)
+
+    def end(self, summary: Summary) -> None:
+        """End all of them."""
+        for view in self.views:
+            view.end(summary)

@@ -18,7 +18,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"

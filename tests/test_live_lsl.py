@@ -58,7 +58,7 @@ for outcome in lsl.run_plans(folder, planned, model, together=True):
     if outcome.plan.name == lsl.RECORDED:
         wrong[outcome.plan.name] += lsl.sent_back(folder, outcome)
         wrong["onsets"] = len(outcome.onsets)
-(folder / "wrong.json").write_text(json.dumps(wrong))
+(folder / "wrong.json").write_text(json.dumps(wrong), encoding="utf-8")
 """
 
 
@@ -114,7 +114,7 @@ def outcomes(folder: Path, seconds: float, *names: str) -> dict:
     process = python("-c", RUN_PLANS, str(folder), str(seconds), *names, stderr=subprocess.PIPE)
     _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
-    return json.loads((folder / "wrong.json").read_text())
+    return json.loads((folder / "wrong.json").read_text(encoding="utf-8"))
 
 
 def test_a_stream_is_taken_whole_and_gaps_jumps_and_channels_get_what_is_stated(folder):
@@ -132,7 +132,7 @@ def test_a_rate_that_is_not_the_announced_one_is_told(folder):
 def test_the_commands_replay_to_one_another_and_end_with_ctrl_c(folder, tmp_path):
     """One sends a recording out as a stream, the other one applies the recipe to it."""
     config = tmp_path / "lsl_api.cfg"
-    config.write_text(ISOLATED.format(session=tmp_path.name))
+    config.write_text(ISOLATED.format(session=tmp_path.name), encoding="utf-8")
     own = {"LSLAPICFG": str(config)}
     data = ["dataset=simulated", "dataset.simulation.trials=2", "dataset.simulation.subjects=1"]
     live = python(
@@ -164,7 +164,7 @@ def test_the_commands_replay_to_one_another_and_end_with_ctrl_c(folder, tmp_path
 
 def test_a_stream_that_is_not_there_is_told_in_one_line(folder, tmp_path):
     config = tmp_path / "lsl_api.cfg"
-    config.write_text(ISOLATED.format(session=tmp_path.name))
+    config.write_text(ISOLATED.format(session=tmp_path.name), encoding="utf-8")
     live = python(
         "-m", "pipeline", "stage=live", f"model={folder / 'recipe'}", "stream=none", "subject=1",
         "wait_seconds=0.5", env={"LSLAPICFG": str(config)}, stderr=subprocess.PIPE,

@@ -182,14 +182,16 @@ def test_the_settings_of_onsets_are_the_model_s_own_unless_others_are_given(tmp_
     assert "the model has no decisions.json" in said
     own = {"events": ["reach"], "rate": 500.0, "thresholds": [0.3], "dwell_seconds": [0.2],
            "refractory_seconds": [4.0]}  # fmt: skip
-    (tmp_path / "decisions.json").write_text(json.dumps(own))
+    (tmp_path / "decisions.json").write_text(json.dumps(own), encoding="utf-8")
     settings, said = chosen_settings(given, recipe, tmp_path)
     assert (settings.thresholds, settings.refractory_seconds) == ((0.3,), (4.0,))
     assert "own decisions.json" in said
     settings, said = chosen_settings(replace(given, threshold=0.7), recipe, tmp_path)
     assert (settings.thresholds, settings.dwell_seconds) == ((0.7,), (given.dwell_seconds,))
     assert "live.threshold=0.7" in said
-    (tmp_path / "decisions.json").write_text(json.dumps(own | {"events": ["hold"]}))
+    (tmp_path / "decisions.json").write_text(
+        json.dumps(own | {"events": ["hold"]}), encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"decisions.json: is for other events"):
         chosen_settings(given, recipe, tmp_path)
 

@@ -93,6 +93,12 @@ class Outcome:
         return [note for step in self.steps for note in step.notes]
 
     @property
+    def told(self) -> list[str]:
+        """What was told before the last sample; after it the bench itself ends the stream."""
+        last = max(number for number, step in enumerate(self.steps) if len(step.samples))
+        return [note for step in self.steps[: last + 1] for note in step.notes]
+
+    @property
     def onsets(self) -> list[Onset]:
         """All that was decided."""
         return [onset for step in self.steps for onset in step.onsets]
@@ -290,7 +296,7 @@ def table(outcomes: Sequence[Outcome], model: LiveModel) -> list[str]:
             lines.append(f"| {plan.title} | | refused: {outcome.refusal} | | |")
             continue
         sent = sum(len(part.samples) for part in plan.parts)
-        told = "; ".join(dict.fromkeys(outcome.notes)) or "nothing"
+        told = "; ".join(dict.fromkeys(outcome.told)) or "nothing"
         batch = len(expected(model, plan.segments)[1])
         delays = [f"{1e3 * (each or 0):.1f}" for each in (said.delay_p50, said.delay_p99)]
         lines.append(

@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.live.lsl import ONSETS, PROBABILITIES, load_lsl
 
 CONNECT_SECONDS = 60.0
-SETTLE_SECONDS = 1.0  # from a program's connection until it surely takes every sample
+SETTLE_SECONDS = 3.0  # from a program's connection until it surely takes samples as they come
 CHUNK = 10  # samples that are sent at once
 TICK_SECONDS = 0.002
 LAST_SECONDS = 0.5  # that a stream stays after its last sample

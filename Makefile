@@ -18,7 +18,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -101,13 +101,13 @@ format: $(INSTALLED_DEV)  ## put the code into its format
 sweep: $(INSTALLED)  ## search a recipe's parameters with Optuna: make sweep ARGS="trials=20 study=NAME"
 	@$(RUN) -m pipeline.studies.search dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
 
-sweep-best: $(INSTALLED)  ## write the best trial as a preset: make sweep-best NAME=tuned
+sweep-best: $(INSTALLED)  ## write the best trial as a new recipe: make sweep-best NAME=tuned
 	@$(RUN) -m pipeline.studies.search best dataset=$(DATASET) experiment=$(RECIPE) name=$(NAME) $(ARGS)
 
 bench: $(INSTALLED)  ## every recipe on the same recordings; with all twelve subjects it writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.methods $(ARGS)
 
-bench-leak: $(INSTALLED)  ## presets on shuffled and shifted labels; writes docs/benchmark.md
+bench-leak: $(INSTALLED)  ## recipes on shuffled and shifted labels; writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.leak $(ARGS)
 
 bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.LSTM
@@ -133,6 +133,9 @@ bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes n
 
 bench-decisions: $(INSTALLED)  ## onsets of lstm, semi_markov and stack at full size; writes docs/decisions.md
 	$(RUN) -m pipeline.bench.decisions $(ARGS)
+
+bench-live: $(INSTALLED)  ## time and memory of every recipe on a live signal; writes docs/live.md
+	$(RUN) -m pipeline.bench.live $(ARGS)
 
 bench-lsl: $(INSTALLED_LIVE)  ## a real LSL stream, and each fault of one, against the batch; writes docs/live.md
 	$(RUN) -m pipeline.bench.lsl $(ARGS)

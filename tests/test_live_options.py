@@ -6,12 +6,14 @@ import json
 import re
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
 from pipeline.config.compose import compose
-from pipeline.config.live import full_keys
+from pipeline.config.live import Live, Out, Shown, full_keys
+from pipeline.config.options import Config
 from pipeline.data.recording import Description
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.live import run as live_run
@@ -43,41 +45,77 @@ def test_the_short_keys_are_those_of_the_group():
         assert full_keys(other) == other
 
 
+@cache
+def options(kind: str) -> Live:
+    """The options of a stage; ``sent`` is a replay that is sent to other programs."""
+    if kind == "sent":
+        return replace(options("replay"), model=None, out=Out.lsl)
+    return compose(LIVE if kind == "live" else REPLAY).live
+
+
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("stage", "changes", "message"),
     [
-        (["stage=live"], "live.model=None.*models:/NAME@champion"),
-        (LIVE[:2], "live.subject=None"),
-        ([*LIVE[:2], LIVE[3]], "live.stream=None"),
-        (REPLAY[:3], "live.series=None"),
-        ([*LIVE, "live.series=9"], "live.series: is not read by stage=live"),
-        ([*LIVE, "live.speed=max"], "live.speed: is not read"),
-        ([*LIVE, "live.threshold=1.5"], "live.threshold=1.5"),
-        ([*LIVE, "live.unit_volts=0"], "live.unit_volts=0"),
-        ([*LIVE, "live.chunk_seconds=0"], "live.chunk_seconds=0"),
-        ([*LIVE, "live.bridge_seconds=-1"], "live.bridge_seconds=-1"),
-        ([*LIVE, "live.buffer_seconds=0.01"], "live.buffer_seconds=0.01"),
-        ([*LIVE, "live.port=70000"], "live.port=70000"),
-        ([*LIVE, "live.subject=[1,2]"], "live.subject="),
-        ([*LIVE, "model.hidden=3"], "model.hidden: is not read by stage=live"),
-        ([*LIVE, "experiment=lstm"], "experiment: is not read by stage=live"),
-        ([*LIVE, "dataset=simulated"], "dataset: is not read by stage=live"),
-        ([*REPLAY, "live.stream=amp"], "live.stream: is not read by stage=replay out=view"),
-        ([*REPLAY, "live.bridge_seconds=2"], "live.bridge_seconds: is not read"),
-        ([*REPLAY, "live.out=lsl"], "live.model: is not read by stage=replay out=lsl"),
-        (["live.stream=amp"], "live.stream: is read by stage=live and stage=replay only"),
+        ("live", {"model": None}, "live.model=None: .*models:/NAME@champion"),
+        ("live", {"subject": None}, "live.subject=None"),
+        ("live", {"stream": None}, "live.stream=None"),
+        ("replay", {"series": None}, "live.series=None"),
+        ("sent", {"subject": ""}, "live.subject="),
+        ("live", {"threshold": 1.5}, "live.threshold=1.5"),
+        ("live", {"unit_volts": 0}, "live.unit_volts=0"),
+        ("live", {"chunk_seconds": 0}, "live.chunk_seconds=0"),
+        ("live", {"wait_seconds": 0}, "live.wait_seconds=0"),
+        ("live", {"bridge_seconds": -1}, "live.bridge_seconds=-1"),
+        ("live", {"dwell_seconds": -1}, "live.dwell_seconds=-1"),
+        ("live", {"buffer_seconds": 0.01}, "live.buffer_seconds=0.01"),
+        ("live", {"port": 70000}, "live.port=70000"),
+        ("live", {"subject": [1, 2]}, "live.subject="),
     ],
 )
-def test_what_is_missing_wrong_or_not_read_is_refused_by_name(overrides, message):
+def test_what_is_missing_or_cannot_be_is_refused_by_name(stage, changes, message):
+    name = "replay" if stage == "sent" else stage
+    options(stage).check(name)
+    changed = replace(options(stage), **changes)
     with pytest.raises(ConfigError, match=message):
-        compose(overrides)
+        changed.check(name)
+    changed.check("submit")  # which reads none of it
 
 
 @pytest.mark.parametrize(
-    "more", [["dataset=simulated"], ["dataset.simulation.seed=2", "data_dir=x"]]
+    ("stage", "keys", "message"),
+    [
+        ("live", ["live.series"], "live.series: is not read by stage=live"),
+        ("live", ["live.speed"], "live.speed: is not read"),
+        ("live", ["live.threshold", "model.hidden"], "model.hidden: is not read by stage=live"),
+        ("live", ["experiment"], "experiment: is not read by stage=live; the fitted recipe"),
+        ("live", ["dataset"], "dataset: is not read by stage=live"),
+        ("live", ["output_dir"], "output_dir: is not read by stage=live"),
+        ("replay", ["live.stream"], "live.stream: is not read by stage=replay out=view"),
+        ("replay", ["live.bridge_seconds"], "live.bridge_seconds: is not read"),
+        ("sent", ["live.model"], "live.model: is not read by stage=replay out=lsl"),
+        ("submit", ["live.stream"], "live.stream: is read by stage=live and stage=replay only"),
+    ],
 )
-def test_a_replay_reads_its_data_set(more):
-    compose([*REPLAY, *more])
+def test_what_is_not_read_is_refused_by_name(stage, keys, message):
+    chosen = options("live" if stage == "submit" else stage)
+    with pytest.raises(ConfigError, match=message):
+        chosen.refuse_unread("replay" if stage == "sent" else stage, keys)
+
+
+def test_what_is_read_is_not_refused():
+    options("live").refuse_unread(
+        "live", ["stage", "live", "live.stream", "tracking.uri", "hydra.x"]
+    )
+    replayed = ["dataset", "dataset.simulation.seed", "data_dir", "live.speed"]
+    options("replay").refuse_unread("replay", replayed)
+    options("sent").refuse_unread("replay", ["live.stream", "live.series"])
+    options("live").refuse_unread("submit", ["model.hidden"])
+
+
+def test_the_configuration_s_check_looks_at_them():
+    for overrides, key in ((["stage=live"], "live.model"), ([*LIVE, "model.hidden=3"], "model")):
+        with pytest.raises(ConfigError, match=key):
+            compose(overrides)
 
 
 def test_channels_are_found_by_their_names_and_units():
@@ -95,7 +133,7 @@ def test_channels_are_found_by_their_names_and_units():
 
 def test_with_the_recording_s_own_units_no_sample_changes():
     chosen = select(replace(STREAM, units=("", "", "")), ABOUT, unit_volts=1e-7)
-    samples = np.array([[123, -45, 2**15]], dtype=np.int16)
+    samples = np.array([[123, -45, 2**14]], dtype=np.int16)
     np.testing.assert_array_equal(chosen(samples), samples)
 
 
@@ -106,8 +144,8 @@ def test_with_the_recording_s_own_units_no_sample_changes():
         ({"rate": 0.0}, "no regular rate"),
         ({"rate": float("nan")}, "announces nan Hz"),
         ({"channels": ()}, "does not name its channels"),
-        ({"channels": ("Fp1", "C3", "C4")}, "channel Cz is missing; the stream has Fp1, C3, C4"),
-        ({"channels": ("Fp1", "C3", "Cz", "c3"), "units": ("uV",) * 4}, "channel C3 stands there twice"),
+        ({"channels": ("Fp1", "C3", "C4")}, "channel Cz is missing; the stream has Fp1, C3, C4$"),
+        ({"channels": ("Fp1", "C3", "Cz", "c3"), "units": ("uV",) * 4}, "C3 stands there twice"),
         ({"units": ("uV", "", "uV")}, "channel C3 has no unit.*live.unit_volts"),
         ({"units": ("uV", "uV", "tesla")}, "channel Cz has the unit 'tesla'"),
         ({"units": ()}, "channel Fp1 has no unit"),
@@ -138,37 +176,42 @@ def test_a_store_that_is_not_there_is_named(tmp_path):
 
 def test_the_settings_of_onsets_are_the_model_s_own_unless_others_are_given(tmp_path):
     recipe = FittedRecipe(ABOUT, 10, {}, (), {})
-    options = compose(LIVE).live
-    settings, said = chosen_settings(options, recipe, tmp_path)
+    given = options("live")
+    settings, said = chosen_settings(given, recipe, tmp_path)
     assert settings.thresholds == (USUAL_THRESHOLD,)
     assert "the model has no decisions.json" in said
     own = {"events": ["reach"], "rate": 500.0, "thresholds": [0.3], "dwell_seconds": [0.2],
            "refractory_seconds": [4.0]}  # fmt: skip
-    (tmp_path / "decisions.json").write_text(json.dumps(own))
-    settings, said = chosen_settings(options, recipe, tmp_path)
+    (tmp_path / "decisions.json").write_text(json.dumps(own), encoding="utf-8")
+    settings, said = chosen_settings(given, recipe, tmp_path)
     assert (settings.thresholds, settings.refractory_seconds) == ((0.3,), (4.0,))
     assert "own decisions.json" in said
-    settings, said = chosen_settings(replace(options, threshold=0.7), recipe, tmp_path)
-    assert (settings.thresholds, settings.dwell_seconds) == ((0.7,), (options.dwell_seconds,))
+    settings, said = chosen_settings(replace(given, threshold=0.7), recipe, tmp_path)
+    assert (settings.thresholds, settings.dwell_seconds) == ((0.7,), (given.dwell_seconds,))
     assert "live.threshold=0.7" in said
-    (tmp_path / "decisions.json").write_text(json.dumps(own | {"events": ["hold"]}))
+    (tmp_path / "decisions.json").write_text(
+        json.dumps(own | {"events": ["hold"]}), encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"decisions.json: is for other events"):
-        chosen_settings(options, recipe, tmp_path)
+        chosen_settings(given, recipe, tmp_path)
 
 
-SMALL = ["dataset=simulated", "dataset.simulation.subjects=1", "dataset.simulation.trials=1"]
+def small(*overrides: str) -> Config:
+    """A replay of a small simulated data set."""
+    size = ["dataset.simulation.subjects=1", "dataset.simulation.trials=1"]
+    return compose([*REPLAY, "dataset=simulated", *size, *overrides])
 
 
 def test_a_recording_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match=r"live.series=12: not in the splits of simulated"):
-        read_recording(compose([*REPLAY, *SMALL, "live.series=12"]))
+        read_recording(small("live.series=12"))
     with pytest.raises(ConfigError, match=r"live.subject=2: .*subjects=1"):
-        read_recording(compose([*REPLAY, *SMALL, "live.subject=2"]))
+        read_recording(small("live.subject=2"))
 
 
 @pytest.mark.parametrize("paced", [False, True])
 def test_a_recording_is_played_whole_in_its_order_with_its_labels(paced):
-    config = compose([*REPLAY, *SMALL, "live.series=7"])
+    config = small("live.series=7")
     recording = read_recording(config)
     rows = 400
     recording = replace(recording, signal=recording.signal[:rows], events=recording.events[:rows])
@@ -185,12 +228,8 @@ def test_a_recording_is_played_whole_in_its_order_with_its_labels(paced):
     assert paced or {len(c.samples) for c in chunks} == {10}
 
 
-def test_a_test_series_has_no_labels():
-    recording = read_recording(compose([*REPLAY, *SMALL]))
-    if recording.events is not None:
-        pytest.skip("simulated series are all labelled")
-    assert RecordedFeed(recording, COMPETITION, 0.02, False).labels(np.zeros(1)) is None
-
-
-def test_a_view_s_port_that_is_taken_is_told_before_the_model_is_looked_for():
-    assert live_run.make_view(compose([*LIVE, "live.view=none"]).live).show(None) is None
+def test_a_view_that_shows_nothing_says_nothing(capsys):
+    view = live_run.make_view(replace(options("live"), view=Shown.none))
+    view.begin(ABOUT, "a title")
+    view.end(None)
+    assert capsys.readouterr().out == ""

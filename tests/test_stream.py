@@ -28,15 +28,17 @@ pytestmark = pytest.mark.slow
 
 CHANNELS, EVENTS = tuple("ABCDE"), ("one", "two", "three")
 ABOUT = Description(CHANNELS, EVENTS, 500.0, 1e-6, "")
-ROWS = 5000  # longer than the taps reach back
-# Large against what the sums of a stream and of a batch can differ by, see `Detector.push`.
+ROWS = 3000  # longer than the taps reach back
+# What the sums of a stream and of a whole series may differ by, see `Detector.push`. A discriminant
+# with little shrinkage takes the difference of large sums, so the small ones have more of it.
 ROUNDING = 1e-6
 SMALL = (
     "model.hidden=6", "train.epochs=1", "method.updates=2", "method.units=8", "method.filters=3",
-    "method.iterations=3", "method.shrinkage=0.1", "method.rows_after=20", "method.rows_before=10",
-    "method.observed=8", "method.rank=4", "window.batch=2", "window.length=40", "window.burn_in=5",
+    "method.iterations=3", "method.shrinkage=0.5", "method.penalty_c=0.01", "method.tap_count=5",
+    "method.rows_after=20", "method.rows_before=10",
+    "method.observed=8", "method.rank=4", "window.batch=2", "window.length=70",
 )  # fmt: skip
-MEMBERS = "stack.members=[semi_markov,'fbl_lda filter=covariance',lstm_conv,hochberg_cnn,lstm]"
+MEMBERS = "stack.members=[semi_markov,'fbl_lda filter=covariance',lstm_conv]"
 # What no recipe of conf/experiment does, or a second thing at once.
 VARIANTS = {
     "peephole": ["experiment=lstm", "model.cell=peephole", "model.layers=2", "window.stride=3"],
@@ -97,7 +99,7 @@ def pushed(stream: Stream, signal: np.ndarray, cuts: list[int]) -> np.ndarray:
 def test_a_stream_gives_what_the_whole_series_gives(name, fitted):
     recipe, whole = fitted(name)
     stream, given = Stream(recipe, 1), {}
-    for size, rows in ((ROWS, ROWS), (500, ROWS), (10, ROWS), (7, 1500), (1, 300)):
+    for size, rows in ((ROWS, ROWS), (500, ROWS), (10, ROWS), (7, 900), (1, 300)):
         stream.reset()
         given[size] = pushed(stream, SIGNAL[:rows], list(range(size, rows, size)))
         assert stream.rows == rows
@@ -187,7 +189,7 @@ def spoilt(row: int, column: int, value: float) -> np.ndarray:
 REFUSED = {
     "nan": (spoilt(4, 2, np.nan), "row 4 of the chunk, channel C: nan is not a finite number"),
     "inf": (spoilt(0, 0, -np.inf), "row 0 of the chunk, channel A: -inf is not a finite number"),
-    "large": (spoilt(3, 4, 1e300), "row 3 of the chunk, channel E: 1e+300 is too large"),
+    "large": (spoilt(3, 4, 1e300), "row 3 of the chunk, channel E: 1e.300 is too large"),
     "narrow": (SIGNAL[:5, :4], r"samples of shape \(5, 4\): expected \(rows, 5\)"),
     "wide": (np.zeros((5, 6)), r"samples of shape \(5, 6\): expected \(rows, 5\)"),
     "flat": (SIGNAL[0], r"samples of shape \(5,\): expected \(rows, 5\)"),

@@ -1,6 +1,6 @@
 """How long each recipe takes for a chunk of a live signal, and whether its memory grows.
 
-``python -m pipeline.bench.live [presets=a,b] [minutes=60] [overrides]`` fits every recipe in haste,
+``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe in haste,
 at its full size, on a few simulated trials: how long a prediction takes does not depend on how good
 it is. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all
 recipes were measured, it writes the table into ``docs/live.md``.
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import chosen_presets
+from pipeline.bench.methods import chosen_recipes
 from pipeline.config.compose import compose, compose_members, reading
 from pipeline.config.options import Config, is_read, plain
 from pipeline.config.paths import CONF, PROJECT
@@ -28,7 +28,7 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.detectors.registry import METHODS
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
@@ -41,7 +41,9 @@ RECIPES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"
 TRIALS = 5  # of each of the two series that a recipe is fitted on
 CHUNK = 10  # samples
 TIMED = 3000  # chunks: a minute
-MINUTES = 60  # of the signal over which memory is watched
+# Of the signal over which memory is watched. An hour of it takes minutes, of a stack half an hour.
+MINUTES = {"lstm": 60.0, "semi_markov": 60.0, "stack": 15.0}
+FEW_MINUTES = 5.0  # of all other recipes
 # A short fit; none of these changes a detector's size.
 HASTE = ("method.updates=1", "method.iterations=3", "train.epochs=1")
 # What must be a batch at least: the series here are short.
@@ -95,12 +97,12 @@ def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> F
     return FittedRecipe.load(folder)
 
 
-def in_haste(preset: str, overrides: Sequence[str] = ()) -> Config:
+def in_haste(recipe: str, overrides: Sequence[str] = ()) -> Config:
     """Compose a recipe of full size whose fit is short."""
-    chosen = compose([f"experiment={preset}", "dataset=simulated"])
+    chosen = compose([f"experiment={recipe}", "dataset=simulated"])
     read = [each for each in HASTE if is_read(chosen, each.partition("=")[0])]
     members = [f"stack.overrides=[{','.join(HASTE)}]"] if chosen.stack.members else []
-    base = [f"experiment={preset}", "dataset=simulated", *read, *SHORT.get(preset, ()), *members]
+    base = [f"experiment={recipe}", "dataset=simulated", *read, *SHORT.get(recipe, ()), *members]
     return compose(reading(base, list(overrides)))
 
 
@@ -111,18 +113,24 @@ def simulated(number: int, trials: int) -> Recording:
 
 
 def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
-    """Time so many chunks of `CHUNK` samples, taken from a signal again and again; shape (count,)."""
+    """Time so many chunks of `CHUNK` samples of a signal, which is repeated.
+
+    Returns
+    -------
+    ndarray, shape (count, 2)
+        What each chunk took of the processor's time, and of the clock's, in seconds.
+    """
     chunks = np.array_split(signal[: len(signal) // CHUNK * CHUNK], len(signal) // CHUNK)
-    seconds = np.empty(count)
+    seconds = np.empty((count, 2))
     for number in range(count):
-        begun = time.perf_counter()
+        begun = time.thread_time(), time.perf_counter()
         stream.push(chunks[number % len(chunks)])
-        seconds[number] = time.perf_counter() - begun
+        seconds[number] = time.thread_time() - begun[0], time.perf_counter() - begun[1]
     return seconds
 
 
 def resident_mib() -> float:
-    """Give the memory that this process holds at this moment; nan where the system does not tell."""
+    """Give the memory that this process holds now; nan where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -142,16 +150,20 @@ def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
     return resident_mib() - first
 
 
-def measure(preset: str, recordings: list[Recording], minutes: float, overrides: list[str]) -> str:
+def measure(
+    recipe: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
+) -> str:
     """Measure one recipe; give its line of the table."""
     with TemporaryDirectory() as folder:
-        recipe = fit_in_haste(in_haste(preset, overrides), recordings[:2], Path(folder) / "recipe")
-    stream, signal = Stream(recipe, recordings[0].subject), recordings[2].signal
+        fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
+    stream, signal = Stream(fitted, recordings[0].subject), recordings[2].signal
     seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
-    half, most = np.percentile(seconds, [50, 99])
+    (half, half_clock), (most, most_clock) = np.percentile(seconds, [50, 99], axis=0)
     size = len(stream.snapshot()) / 2**10
-    grown = f"{growth_mib(stream, signal, minutes):+.1f}" if minutes else ""
-    return f"| `{preset}` | {half:.2f} | {most:.2f} | {size:,.0f} | {grown} |"
+    watched = MINUTES.get(recipe, FEW_MINUTES) if minutes is None else minutes
+    grown = f"{growth_mib(stream, signal, watched):+.1f} in {watched:g} min" if watched else ""
+    times = f"{half:.2f} | {most:.2f} | {half_clock:.2f} | {most_clock:.2f}"
+    return f"| `{recipe}` | {times} | {size:,.0f} | {grown} |"
 
 
 def main(arguments: list[str]) -> None:
@@ -160,27 +172,32 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``presets=a,b`` for some of them; ``minutes=0`` to leave the memory out; all else as on the
-        pipeline's command line.
+        ``recipes=a,b`` for some of them; ``minutes=N`` to watch the memory for so long, 0 for not
+        at all; all else as on the pipeline's command line.
     """
     mark = "minutes="
-    minutes = float(
-        ([str(MINUTES)] + [a[len(mark) :] for a in arguments if a.startswith(mark)])[-1]
-    )
+    given = [each.removeprefix(mark) for each in arguments if each.startswith(mark)]
+    try:
+        minutes = float(given[-1]) if given else None
+    except ValueError:
+        raise ConfigError(f"minutes={given[-1]}: must be a number") from None
     rest = [each for each in arguments if not each.startswith(mark)]
-    presets, overrides = chosen_presets(rest, RECIPES, RECIPES)
+    recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES)
     recordings = [simulated(number, TRIALS) for number in (1, 2, 3)]
     table = [
-        f"| recipe | {CHUNK} samples, ms: p50 | p99 | snapshot, KiB "
-        f"| growth over {minutes:g} min, MiB |",
-        "|---|--:|--:|--:|--:|",
+        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB | growth, MiB |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(table), flush=True)
-    for preset in presets:
-        table.append(measure(preset, recordings, minutes, overrides))
+    for recipe in recipes:
+        table.append(measure(recipe, recordings, minutes, overrides))
         print(table[-1], flush=True)
-    table += ["", f"{machine(cores())}; one thread, {TIMED:,} chunks of 32 channels.", ""]
-    if presets == list(RECIPES) and not overrides:
+    load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    about = (
+        f"{machine(cores())}{load}; one thread, {TIMED:,} chunks of {CHUNK} samples, 32 channels."
+    )
+    table += ["", about, ""]
+    if recipes == list(RECIPES) and not overrides:
         write_between(DOC, "live", "\n".join(table))
 
 

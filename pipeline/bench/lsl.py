@@ -93,6 +93,12 @@ class Outcome:
         return [note for step in self.steps for note in step.notes]
 
     @property
+    def told(self) -> list[str]:
+        """What was told before the last sample; after it the bench itself ends the stream."""
+        last = max(number for number, step in enumerate(self.steps) if len(step.samples))
+        return [note for step in self.steps[: last + 1] for note in step.notes]
+
+    @property
     def onsets(self) -> list[Onset]:
         """All that was decided."""
         return [onset for step in self.steps for onset in step.onsets]
@@ -173,11 +179,11 @@ class Keep(NoView):
 def receive(plan: Plan, model: LiveModel) -> Outcome:
     """Take a plan's stream as ``stage=live`` does, until it ends."""
     lsl, about, view = load_lsl(), model.recipe.about, Keep()
+    predictor = warmed_up(model, CHUNK)
     try:
         feed = LslFeed(lsl, plan.name, about, about.unit_volts, CHUNK, BUFFER, WAIT)
     except DataError as error:
         return Outcome(plan, refusal=str(error))
-    predictor = warmed_up(model, CHUNK)
     session = Session(predictor, Decider(model.settings), Policy(about.rate, BRIDGE), feed.now)
     play(feed, session, view, [Outlets(lsl, plan.name, about)], BUFFER)
     return Outcome(plan, view.steps, session.summary())
@@ -290,7 +296,7 @@ def table(outcomes: Sequence[Outcome], model: LiveModel) -> list[str]:
             lines.append(f"| {plan.title} | | refused: {outcome.refusal} | | |")
             continue
         sent = sum(len(part.samples) for part in plan.parts)
-        told = "; ".join(dict.fromkeys(outcome.notes)) or "nothing"
+        told = "; ".join(dict.fromkeys(outcome.told)) or "nothing"
         batch = len(expected(model, plan.segments)[1])
         delays = [f"{1e3 * (each or 0):.1f}" for each in (said.delay_p50, said.delay_p99)]
         lines.append(

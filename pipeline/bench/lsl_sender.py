@@ -18,11 +18,12 @@ import numpy as np
 
 from pipeline.live.lsl import ONSETS, PROBABILITIES, load_lsl
 
-CONNECT_SECONDS = 30.0
-SETTLE_SECONDS = 1.0  # from a program's connection until it surely takes every sample
+CONNECT_SECONDS = 60.0
+SETTLE_SECONDS = 3.0  # from a program's connection until it surely takes samples as they come
 CHUNK = 10  # samples that are sent at once
 TICK_SECONDS = 0.002
 LAST_SECONDS = 0.5  # that a stream stays after its last sample
+QUIET_SECONDS = 2.0  # without a result, after the last sample was sent
 LONGEST = 1 << 20  # samples that are taken back at once
 
 
@@ -30,8 +31,10 @@ def send_plan(lsl: Any, folder: Path, name: str) -> None:
     """Send a plan's parts, each as a stream of its own that ends."""
     told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     arrays = np.load(folder / f"{name}.npz")
-    taken = threading.Thread(target=take_back, args=(lsl, folder, name, told["record"]))
-    taken.start()
+    finished = threading.Event()
+    taken = threading.Thread(target=take_back, args=(lsl, folder, name, finished))
+    if told["record"]:
+        taken.start()
     for number, part in enumerate(told["parts"]):
         info = lsl.StreamInfo(
             name, "EEG", len(part["channels"]), told["rate"], "float32", f"bench {name}"
@@ -46,7 +49,9 @@ def send_plan(lsl: Any, folder: Path, name: str) -> None:
         time.sleep(LAST_SECONDS)
         del outlet
         time.sleep(told["pause"])
-    taken.join()
+    finished.set()
+    if told["record"]:
+        taken.join()
     print(f"sent {name}", flush=True)
 
 
@@ -85,10 +90,20 @@ def push(lsl: Any, outlet: Any, samples: Any, stamps: Any, due: Any) -> None:
         time.sleep(TICK_SECONDS)
 
 
-def take_back(lsl: Any, folder: Path, name: str, record: bool) -> None:
-    """Take the probabilities and onsets that are sent out for a stream, until they end."""
-    if not record:
-        return
+def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> None:
+    """Take the probabilities and onsets that are sent out for a stream, until they end.
+
+    Parameters
+    ----------
+    lsl : module
+        MNE-LSL's.
+    folder : Path
+        Where they are written.
+    name : str
+        The stream's.
+    finished : Event
+        Set when nothing more is sent: soon after that, nothing more comes back.
+    """
     inlets = []
     for kind in (PROBABILITIES, ONSETS):
         found: list[Any] = []
@@ -102,12 +117,14 @@ def take_back(lsl: Any, folder: Path, name: str, record: bool) -> None:
         inlet = lsl.StreamInlet(found[0], recover=False)
         inlet.open_stream(5.0)
         inlets.append(inlet)
-    chunks, marks, ended = [], [], False
-    while not ended:
+    chunks, marks, ended, heard = [], [], False, time.monotonic()
+    while not ended and not (finished.is_set() and time.monotonic() - heard > QUIET_SECONDS):
         time.sleep(10 * TICK_SECONDS)
         try:
             chunk, times = inlets[0].pull_chunk(0.0, LONGEST)
-            chunks.append(np.column_stack([times, chunk]))
+            if len(times):
+                chunks.append(np.column_stack([times, chunk]))
+                heard = time.monotonic()
             mark, at = inlets[1].pull_sample(0.0)
             while at is not None:
                 marks.append((at, mark[0]))

@@ -196,7 +196,7 @@ class Policy:
         if self._untold[0] and self._since_note >= NOTE_SECONDS:
             gaps, missing = self._untold
             named = "1 gap" if gaps == 1 else f"{gaps} gaps"
-            notes += (f"{named}, {missing} samples missing: the last sample before is held",)
+            notes += (f"{named}, missing samples {missing}: the last sample before is held",)
             self._untold, self._since_note = [0, 0], 0.0
         found = self.clock.true_rate
         if found is not None:

@@ -72,7 +72,7 @@ def pack(state: Any, fingerprint: str) -> bytes:
     plain = {str(i): end for i, end in enumerate(ends) if not isinstance(end, np.ndarray)}
     header = {"fingerprint": fingerprint, "plain": plain}
     file = io.BytesIO()
-    np.savez(file, header=np.array(json.dumps(header)), **arrays)
+    np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
     content = file.getvalue()
     return MAGIC + sha256(content).digest() + content
 

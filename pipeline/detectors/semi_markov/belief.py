@@ -67,7 +67,7 @@ class Belief:
         self.moved = np.zeros_like(self.near)  # where the next row's `near` is written
         self.far = np.zeros((paces, kinds, longest), dtype=np.float32)
         self.far[np.arange(paces), -1, chain.starts] = chain.shares  # it begins within a pause
-        self.total = np.float32(1)
+        self.total: np.floating = np.float32(1)
         self.pause = min(self.ages, longest - 1)
         self.early = min(self.ages, longest)  # ages of `far` that have a response
         # By the last event and the rows since it: how well the response fits the row.
@@ -108,7 +108,7 @@ class Belief:
     def resumed(self, near: np.ndarray, far: np.ndarray, total: np.ndarray) -> Belief:
         """Give another belief over the same states that continues from these weights' copies."""
         other = copy.copy(self)  # what the chain says is shared: nothing changes it
-        other.near, other.far, other.total = near.copy(), far.copy(), total[()]
+        other.near, other.far, other.total = near.copy(), far.copy(), total.dtype.type(total)
         other.moved, other.fits_after = np.empty_like(near), np.empty_like(self.fits_after)
         return other
 

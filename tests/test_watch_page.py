@@ -51,7 +51,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 
 def wait(browser: webdriver.Chrome, what: Callable[[], object]) -> None:
-    WebDriverWait(browser, 60, poll_frequency=0.1).until(lambda _: what())
+    WebDriverWait(browser, 120, poll_frequency=0.1).until(lambda _: what())
 
 
 def seconds(browser: webdriver.Chrome) -> float:
@@ -77,13 +77,14 @@ def no_faults(browser: webdriver.Chrome) -> None:
 
 
 @pytest.fixture
-def fed() -> Iterator[WebView]:
-    """A view that is shown simulated EEG and probabilities at their true pace."""
-    recording, view, stop = simulated(1, trials=4), WebView(0), threading.Event()
+def fed() -> Iterator[tuple[str, threading.Event]]:
+    """A page's address, at which simulated EEG is shown at its true pace; and what ends it."""
+    recording, view, stop = simulated(1, trials=20), WebView(0), threading.Event()
     assert recording.events is not None
     kernel = np.exp(-np.arange(150) / 40)
     smooth = [np.convolve(each, kernel / kernel.sum())[: len(each)] for each in recording.events.T]
     probabilities = (0.03 + 0.9 * np.stack(smooth, axis=1)).astype(np.float32)
+    probabilities[: 6 * 500, 0] = probabilities[14 * 500 :, 0] = 0.03  # one onset of it
     events = COMPETITION.events
     decider = Decider(Settings(events, 500.0, (0.5,) * 6, (0.02,) * 6, (1.0,) * 6))
     view.begin(COMPETITION, "Simulated subject 1")
@@ -106,16 +107,15 @@ def fed() -> Iterator[WebView]:
         ))  # fmt: skip
 
     thread = threading.Thread(target=feed)
-    thread.stop = stop.set  # type: ignore[attr-defined]
-    view.feeder = thread  # type: ignore[attr-defined]
     thread.start()
-    yield view
+    yield view.address, stop
     stop.set()
     thread.join()
 
 
 def test_traces_move_and_onsets_appear(fed, browser, tmp_path):
-    browser.get(fed.address)
+    address, stop = fed
+    browser.get(address)
     wait(browser, lambda: seconds(browser) > 0)
     assert browser.find_element(By.ID, "title").text == "Simulated subject 1"
     lanes = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".lane b")]
@@ -159,11 +159,11 @@ def test_traces_move_and_onsets_appear(fed, browser, tmp_path):
     # One that comes late sees the seconds before; then the signal ends, and both stay as they are.
     first, now = browser.current_window_handle, seconds(browser)
     browser.switch_to.new_window("tab")
-    browser.get(fed.address)
+    browser.get(address)
     wait(browser, lambda: seconds(browser) >= now)
-    assert browser.execute_script(MARKED, 1, blue)[1] > 20
+    wait(browser, lambda: browser.execute_script(MARKED, 2, "#ff7f0e")[1] > 20)
     assert NOTE in browser.find_element(By.ID, "notes").text
-    fed.feeder.stop()
+    stop.set()
     wait(browser, lambda: browser.execute_script(TEXT, "status") == "ended")
     assert "at 500 Hz" in browser.find_element(By.ID, "notes").text
     no_faults(browser)

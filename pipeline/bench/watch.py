@@ -1,8 +1,8 @@
 """Draw the page to watch, as a browser shows it, into ``docs/live.png``.
 
 ``python -m pipeline.bench.watch [overrides]`` fits the default recipe on one simulated subject,
-chooses the settings of its onsets, replays a test series with ``view=web``, and looks at the page in
-Chromium.
+chooses the settings of its onsets, replays a test series with ``view=web``, and looks at the page
+in Chromium.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SUBJECT, SERIES = 1, 9
 WIDTH, HEIGHT = 1240, 1090  # pixels, with the browser's own frame
 COLORS = 128  # of the picture; it is a third as large as with all of them
 SHOWN_SECONDS = 31.5  # into the series: a whole trial is to be seen
-START_SECONDS, STOP_SECONDS = 120, 20
+START_SECONDS, STOP_SECONDS = 300, 60
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/")
 
 

@@ -10,6 +10,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
 INSTALLED_BIDS := $(VENV)/.installed-bids
+INSTALLED_LIVE := $(VENV)/.installed-live
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
 # Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
@@ -17,7 +18,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live fuzz calibrate picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -41,6 +42,10 @@ $(INSTALLED_KAGGLE): $(INSTALLED)
 
 $(INSTALLED_BIDS): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bids]'
+	@touch $@
+
+$(INSTALLED_LIVE): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[live]'
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)
@@ -68,6 +73,12 @@ ui: $(INSTALLED)  ## look at the runs in MLflow, at the address that is printed 
 
 serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=models:/NAME@champion PORT=5001
 	@$(RUN) -m pipeline.tracking.server serve '$(PORT)' '$(MODEL)'
+
+live: $(INSTALLED_LIVE)  ## detect in an amplifier's stream: make live ARGS="model=models:/NAME@champion stream=NAME subject=3"
+	@$(RUN) -m pipeline stage=live $(ARGS)
+
+replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models:/NAME@champion subject=3 series=9"
+	@$(RUN) -m pipeline stage=replay dataset=$(DATASET) $(ARGS)
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
@@ -126,6 +137,9 @@ bench-decisions: $(INSTALLED)  ## onsets of lstm, semi_markov and stack at full 
 bench-live: $(INSTALLED)  ## time and memory of every recipe on a live signal; writes docs/live.md
 	$(RUN) -m pipeline.bench.live $(ARGS)
 
+bench-lsl: $(INSTALLED_LIVE)  ## a real LSL stream, and each fault of one, against the batch; writes docs/live.md
+	$(RUN) -m pipeline.bench.lsl $(ARGS)
+
 fuzz: $(INSTALLED)  ## 10,000 broken CSV files and zips through the readers: ARGS="cases=10000 seed=0"
 	@$(RUN) -m pipeline.bench.fuzz $(ARGS)
 
@@ -134,6 +148,9 @@ calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes d
 
 picture: $(INSTALLED)  ## draw a detection, the README's picture; writes docs/detection.png
 	$(RUN) -m pipeline.bench.picture $(ARGS)
+
+live-picture: $(INSTALLED_DEV)  ## look at a replay's page in Chromium; writes docs/live.png
+	$(RUN) -m pipeline.bench.watch $(ARGS)
 
 front-page: $(INSTALLED)  ## write the README's table of methods and the map of files in docs/design.md
 	$(RUN) -m pipeline.bench.front_page

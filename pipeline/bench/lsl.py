@@ -48,7 +48,7 @@ from pipeline.stages.record import DECISIONS, export_recipe
 from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "live.md"
-SECONDS, FAULT_SECONDS = 60.0, 12.0
+SECONDS, FAULT_SECONDS = 60.0, 10.0
 TRIALS = 15
 BRIDGE, BUFFER, CHUNK = 1.0, 5.0, 0.02  # s, as in conf/live
 WAIT = 8.0  # s, for a stream that has ended

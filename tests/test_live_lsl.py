@@ -54,7 +54,8 @@ signal = np.load(folder / "signal.npy")
 planned = [plan for plan in plans(signal, about, seconds, seconds) if plan.name in names]
 wrong = {}
 for outcome in lsl.run_plans(folder, planned, model, together=True):
-    wrong[outcome.plan.name] = lsl.faults(outcome, model)
+    # This small model's logits reach 1000, where single precision rounds the fifth digit.
+    wrong[outcome.plan.name] = lsl.faults(outcome, model, within=1e-4)
     if outcome.plan.name == lsl.RECORDED:
         wrong[outcome.plan.name] += lsl.sent_back(folder, outcome)
         wrong["onsets"] = len(outcome.onsets)
@@ -63,14 +64,14 @@ for outcome in lsl.run_plans(folder, planned, model, together=True):
 
 
 def recorded(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples with a wave after each event, and the labels."""
+    """Samples with a small wave after each event, and the labels."""
     random = np.random.default_rng(rows)
-    signal = np.cumsum(random.normal(0, 20, (rows, len(COMPETITION.channels))), axis=0)
+    signal = random.normal(0, 300, (rows, len(COMPETITION.channels)))
     labels = np.zeros((rows, len(EVENTS)), dtype=np.uint8)
     for number, begin in enumerate(range(100, rows - 300, 220)):
         event = number % len(EVENTS)
         labels[begin : begin + 150, event] = 1
-        signal[begin : begin + 150, event::6] += 3000
+        signal[begin : begin + 150, event::6] += 60
     return np.rint(signal), labels
 
 

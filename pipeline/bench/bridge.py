@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from pipeline.live.model import LiveModel
 
-GAPS = (0.02, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # s
-BEFORE, AFTER = 30.0, 5.0  # s that lie before a gap, and that are compared behind it
-PLACES = 12
+GAPS = (0.1, 0.5, 1.0, 2.0, 4.0)  # s
+BEFORE, AFTER = 20.0, 5.0  # s that lie before a gap, and that are compared behind it
+PLACES = 6
 
 
 def differences(model: LiveModel, signal: NDArray, gap: float) -> tuple[float, float]:

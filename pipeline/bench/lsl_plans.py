@@ -121,5 +121,5 @@ def plans(signal: NDArray, about: Description, seconds: float, fault_seconds: fl
         Plan("returns", "the stream ends and comes back, in another order of channels",
              tuple(part(x[s], t[s] - t[s][0], t[s] - t[s][0], o)
                    for s, o in zip(half, ([], order), strict=True)),
-             tuple(x[s] for s in half), none | {"restarts": 1}, ("has ended", "is back")),
+             tuple(x[s] for s in half), none | {"restarts": 1}, ("is back", "another order")),
     ]  # fmt: skip

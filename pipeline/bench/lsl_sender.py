@@ -113,6 +113,7 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
             return bool(found)
 
         if not wait_for(look):
+            print(f"{name}-{kind}: not found", file=sys.stderr)
             return
         inlet = lsl.StreamInlet(found[0], recover=False)
         inlet.open_stream(5.0)
@@ -132,7 +133,8 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
         except Exception:  # of mne-lsl's: the streams have ended
             ended = True
     np.savez(
-        folder / f"{name}-back.npz", probabilities=np.concatenate(chunks),
+        folder / f"{name}-back.npz",
+        probabilities=np.concatenate(chunks) if chunks else np.empty((0, 1)),
         onset_times=np.array([at for at, _ in marks]), onsets=np.array([m for _, m in marks]),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ INSTALL = "pip install -c constraints.txt -e '.[live]'"
 RESOLVE_SECONDS = 1.0  # one look for a stream
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 3.0  # without a sample, before it is told and another stream is looked for
-GLANCE_SECONDS = 0.2  # a look while the stream that is silent may speak again
+LEAST_SECONDS = 0.2  # one look, and the pause after a stream that could not be used
 QUEUE_FACTOR = 4  # what LSL keeps, in buffers of ours: then we know what is lost
 PROBABILITIES, ONSETS = "probabilities", "onsets"  # behind the name of the amplifier's stream
 
@@ -69,7 +69,7 @@ def find_stream(lsl: ModuleType, name: str, seconds: float) -> Any | None:
     until = time.monotonic() + seconds
     while True:
         left = until - time.monotonic()
-        found = lsl.resolve_streams(max(GLANCE_SECONDS, min(RESOLVE_SECONDS, left)), name=name)
+        found = lsl.resolve_streams(max(LEAST_SECONDS, min(RESOLVE_SECONDS, left)), name=name)
         found = [info for info in found if info.dtype != "string"]
         sources = {(info.source_id or info.uid, info.hostname) for info in found}
         if len(sources) > 1:
@@ -273,7 +273,7 @@ class LslFeed:
         if not self._silent:
             self._silent = True
             notes += (f"no sample for {SILENT_SECONDS:g} s",)
-        info = find_stream(self._lsl, self._name, 0.0)
+        info = find_stream(self._lsl, self._name, RESOLVE_SECONDS)
         if info is not None and self._inlet is not None and info.uid != self._inlet.uid:
             self._notes = notes
             return self._lost(f"stream {self._name!r} has been started anew")
@@ -289,7 +289,7 @@ class LslFeed:
                 return self._nothing()
             self._inlet = self._connect(info)
         except DataError as error:  # it does not answer, or is not the one that it was
-            time.sleep(GLANCE_SECONDS)
+            time.sleep(LEAST_SECONDS)
             note = str(error)
             told, self._notes = note in self._notes, (note,)
             return self._nothing() if told else self._nothing(note)

@@ -23,6 +23,7 @@ from pipeline.config.kinds import option_names
 from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
+from pipeline.config.parallel import Parallel
 from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
 
@@ -67,6 +68,7 @@ class Config:
     stack: Stack = field(default_factory=Stack)
     decisions: Decisions = field(default_factory=Decisions)
     tracking: Tracking = field(default_factory=Tracking)
+    parallel: Parallel = field(default_factory=Parallel)
 
     @property
     def detector_options(self) -> Method | LstmOptions:
@@ -125,6 +127,7 @@ def check(config: Config) -> None:
     config.train.check(config.model)
     config.stack.check(len(config.dataset.train_series))
     config.decisions.check(len(config.dataset.train_series))
+    config.parallel.check()
     demand_of("train", config.train)(
         isinstance(config.method, LstmMethod) or config.train.scaler is Scaler.subject,
         "scaler", f"must be subject with method.kind={config.method.kind}",

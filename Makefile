@@ -90,13 +90,13 @@ format: $(INSTALLED_DEV)  ## put the code into its format
 sweep: $(INSTALLED)  ## search a recipe's parameters with Optuna: make sweep ARGS="trials=20 study=NAME"
 	@$(RUN) -m pipeline.studies.search dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
 
-sweep-best: $(INSTALLED)  ## write the best trial as a preset: make sweep-best NAME=tuned
+sweep-best: $(INSTALLED)  ## write the best trial as a new recipe: make sweep-best NAME=tuned
 	@$(RUN) -m pipeline.studies.search best dataset=$(DATASET) experiment=$(RECIPE) name=$(NAME) $(ARGS)
 
 bench: $(INSTALLED)  ## every recipe on the same recordings; with all twelve subjects it writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.methods $(ARGS)
 
-bench-leak: $(INSTALLED)  ## presets on shuffled and shifted labels; writes docs/benchmark.md
+bench-leak: $(INSTALLED)  ## recipes on shuffled and shifted labels; writes docs/benchmark.md
 	$(RUN) -m pipeline.bench.leak $(ARGS)
 
 bench-lstm: $(INSTALLED)  ## the LSTM cells' speed and errors, against torch.nn.LSTM

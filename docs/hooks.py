@@ -25,6 +25,8 @@ API = "api"  # where the pages made from docstrings are put
 ELSEWHERE = re.compile(
     r"""<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*"""
 )
+FENCE = re.compile(r"^```(\w+) ([\w./-]+)(?: \+(\w+))?$", re.MULTILINE)  # with a file's name
+UNREAD = re.compile(r"^.*(?:<p>|<li>)[^<]*```.*$", re.MULTILINE)
 MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 
 
@@ -115,8 +117,28 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return Files(found)
 
 
+def with_titles(markdown: str) -> str:
+    """Turn the file's name behind a code block's language into the block's title.
+
+    MkDocs would take such a block for text; code hosts show it as it is.
+    """
+
+    def fence(match: re.Match[str]) -> str:
+        language, name, within = match.groups()
+        return f'```{language} title="{name}{f", in {within}" if within else ""}"'
+
+    return FENCE.sub(fence, markdown)
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Give the code blocks of a page their titles."""
+    return with_titles(markdown)
+
+
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Refuse a page that would load something from another server."""
+    """Refuse a page that would load something from another server, or has a block left unread."""
     if found := ELSEWHERE.search(output):
         raise PluginError(f"{page.file.src_uri}: loads from another server: {found[0]}")
+    if found := UNREAD.search(output):
+        raise PluginError(f"{page.file.src_uri}: a code block is shown as text: {found[0][:80]}")
     return output

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -110,6 +113,30 @@ def fit_data(fitted: list[FeatureSeries], **changes) -> FitData:
         "scratch": Path("not-used"), "report": told([]),
     }  # fmt: skip
     return FitData(**(usual | changes))
+
+
+LIMIT = 600
+"""Seconds after which a test gives up waiting. It only stops a hang: no machine is that slow."""
+
+
+def wait_until(
+    there: Callable[[], object], process: subprocess.Popen, said: Callable[[], str] = lambda: ""
+) -> None:
+    """Wait for what a process brings about; the process must not end before that."""
+    limit = time.monotonic() + LIMIT
+    while not there():
+        assert process.poll() is None, f"it ended too early\n{said()}"
+        assert time.monotonic() < limit, f"it hangs\n{said()}"
+        time.sleep(0.002)
+
+
+def answers(address: str) -> bool:
+    """Tell whether a server answers at an address."""
+    try:
+        urllib.request.urlopen(address, timeout=LIMIT).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:

@@ -10,10 +10,10 @@ from pipeline.bench.ceiling import LONGEST, seconds_since
 from pipeline.config.compose import compose
 
 
-@pytest.mark.parametrize("preset", ablation.VARIANTS)
-def test_every_variant_composes_and_differs_from_its_preset(preset):
-    table = {name: compose(list(v)) for name, v in ablation.variants(preset).items()}
-    base = table.pop(f"`{preset}`")
+@pytest.mark.parametrize("recipe", ablation.VARIANTS)
+def test_every_variant_composes_and_differs_from_its_recipe(recipe):
+    table = {name: compose(list(v)) for name, v in ablation.variants(recipe).items()}
+    base = table.pop(f"`{recipe}`")
     assert table
     assert all(config != base for config in table.values())
 

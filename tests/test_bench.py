@@ -13,22 +13,23 @@ from tests.conftest import SMALL_COMMON
 pytestmark = pytest.mark.slow
 
 
-def test_presets_are_chosen_by_name_and_all_else_goes_to_hydra():
-    chosen = methods.chosen_presets(["presets=lstm,fbl_lr", "seed=3"], methods.PRESETS)
+def test_recipes_are_chosen_by_name_and_all_else_goes_to_hydra():
+    chosen = methods.chosen_recipes(["recipes=lstm,fbl_lr", "seed=3"], methods.COMPARED)
     assert chosen == (["lstm", "fbl_lr"], ["seed=3"])
-    assert methods.chosen_presets([], ("lstm",)) == (["lstm"], [])
-    with pytest.raises(ConfigError, match="presets=lstn: choose from fbl_lda, "):
-        methods.chosen_presets(["presets=lstn"], methods.PRESETS)
+    assert methods.chosen_recipes([], ("lstm",)) == (["lstm"], [])
+    with pytest.raises(ConfigError, match="recipes=lstn: choose from fbl_lda, "):
+        methods.chosen_recipes(["recipes=lstn"], methods.COMPARED)
 
 
-def test_every_preset_is_a_recipe():
-    assert all((CONF / "experiment" / f"{preset}.yaml").exists() for preset in methods.PRESETS)
+def test_every_compared_recipe_exists():
+    assert all((CONF / "experiment" / f"{recipe}.yaml").exists() for recipe in methods.COMPARED)
 
 
-def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_path, monkeypatch):
+def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(recipes_folder, tmp_path, monkeypatch):
     document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
     document.write_text(
-        "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n"
+        "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n",
+        encoding="utf-8",
     )
     filled = []
     monkeypatch.setattr(methods, "MOST_SUBJECTS", 2)  # as if these two were all
@@ -38,21 +39,21 @@ def test_the_table_has_a_line_a_preset_and_mlflow_a_child(recipes_folder, tmp_pa
     monkeypatch.chdir(tmp_path)
     methods.main(
         [
-            "presets=fbl_lda,hochberg_cnn", *SMALL_COMMON, "tracking.enabled=true",
+            "recipes=fbl_lda,hochberg_cnn", *SMALL_COMMON, "tracking.enabled=true",
             f"tracking.uri={uri}", f"data_dir={recipes_folder / 'data'}",
             f"output_dir={recipes_folder / 'outputs'}",
         ]
     )  # fmt: skip
-    text = document.read_text()
-    assert all(f"\n| {preset} " in text for preset in ("fbl_lda", "hochberg_cnn"))
+    text = document.read_text(encoding="utf-8")
+    assert all(f"\n| {recipe} " in text for recipe in ("fbl_lda", "hochberg_cnn"))
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
     assert filled
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("simulated").experiment_id
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}
     parent = runs["bench-simulated"].info.run_id
-    for preset in ("fbl_lda", "hochberg_cnn"):
-        child = runs[f"{preset} bench-simulated"]
+    for recipe in ("fbl_lda", "hochberg_cnn"):
+        child = runs[f"{recipe} bench-simulated"]
         assert child.data.tags["mlflow.parentRunId"] == parent
         assert 0 <= child.data.metrics["auc_mean"] <= 1
         assert child.info.status == "FINISHED"

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.bench.calibrate import order_of, table_of
 from pipeline.bench.event_windows import load_windows
-from pipeline.bench.methods import PRESETS
+from pipeline.bench.methods import COMPARED
 from pipeline.bench.real_figures import METHODS, REAL
 from pipeline.bench.recording_figures import (
     Windows,
@@ -95,8 +95,8 @@ def test_methods_are_ranked_as_on_the_real_recordings_or_it_is_said():
     assert "simulated FBL_LDA, CNN" in order_of({"AUC of FBL_LDA": 0.9, "AUC of the CNN": 0.89})
 
 
-def test_the_published_methods_are_presets_with_a_real_figure():
-    assert set(METHODS) <= set(PRESETS)
+def test_the_published_methods_are_recipes_with_a_real_figure():
+    assert set(METHODS) <= set(COMPARED)
     assert set(METHODS.values()) <= set(REAL)
 
 

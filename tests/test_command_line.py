@@ -60,10 +60,10 @@ def test_a_broken_file_is_named_with_its_line(command, tmp_path, flags):
     conf = tmp_path / "conf"
     shutil.copytree(CONF, conf)
     broken = conf / "model" / "lstm.yaml"
-    broken.write_text("cell: fused\nhidden: [96\nlayers: 1\n")
+    broken.write_text("cell: fused\nhidden: [96\nlayers: 1\n", encoding="utf-8")
     said = one_error(command(*flags, "--config-path", str(conf), "dataset=simulated"))
     assert f"{broken}: line 3" in said
-    broken.write_text("cell: fused\nhidden: many\n")
+    broken.write_text("cell: fused\nhidden: many\n", encoding="utf-8")
     said = one_error(command(*flags, "--config-path", str(conf), "dataset=simulated"))
     assert "model/lstm" in said
     assert "many" in said

@@ -92,6 +92,24 @@ def test_typos_and_wrong_types_name_the_key(tmp_path, override, key):
         ("train.learning_rate=0", "train.learning_rate"),
         ("stage=check", "submission=None: stage=check needs the file"),
         ("stage=simulate", "stage=.*dataset=simulated"),
+        ("dataset.train_series=[[1]]", r"dataset.train_series=\[\[1\]\]: must be whole numbers"),
+        ("dataset.subjects=[1,1]", r"dataset.subjects=\[1, 1\]: names one thing twice"),
+        ("dataset.channels=['','Cz']", "dataset.channels=.*must be names"),
+        ("dataset.channels=['C,z']", "dataset.channels=.*must be names"),
+        ("dataset.channels=[id,Cz]", "dataset.channels=.*not id or mean"),
+        ("dataset.events=[mean]", "dataset.events=.*not id or mean"),
+        ("dataset.events=[../x]", "dataset.events=.*must be names"),
+        ("dataset.events=['a(b']", "dataset.events=.*letters, digits"),
+        ("filter.decimate=100000000", "filter.decimate=100000000: leaves less than one row in"),
+        ("filter.subsample=100000000", "filter.subsample=100000000: leaves less than one row in"),
+        ("threads=100000000", "threads=100000000: must be 1 to 1024"),
+        ("threads=0", "threads=0: must be 1 to 1024"),
+        ("data_dir=", "data_dir=: must name a folder"),
+        ("output_dir=' '", "output_dir= : must name a folder"),
+        ("recipe=..", "recipe=..: must be a plain folder name"),
+        (f"recipe={'a' * 61}", "at most 60"),
+        ("tracking.register=a/b", "tracking.register=a/b: must be a model's name"),
+        ("tracking.register=", "tracking.register=: must be a model's name"),
     ],
 )
 def test_contradictions_name_the_key(tmp_path, override, message):
@@ -104,7 +122,8 @@ def test_contradictions_name_the_key(tmp_path, override, message):
 
 @pytest.mark.parametrize(
     "override",
-    ["dataset.simulation.subjects=13", "dataset.simulation.series=9", "dataset.subjects=[4]",
+    ["dataset.simulation.trials=100000000", "dataset.simulation.subjects=13",
+     "dataset.simulation.series=9", "dataset.subjects=[4]",
      "dataset.simulation.trials=-1", "dataset.simulation.seed=-1"],
 )  # fmt: skip
 def test_impossible_simulations_name_the_key(tmp_path, override):
@@ -141,8 +160,10 @@ def test_every_key_is_explained_where_it_is_set(group):
 
 
 def test_a_key_without_an_explanation_is_found(tmp_path):
-    (tmp_path / "a.yaml").write_text("# A comment.\nbatch: 3  # told\nlength: 4\n")
-    (tmp_path / "b.yaml").write_text("length: 5\nbatch: 6\n")
+    (tmp_path / "a.yaml").write_text(
+        "# A comment.\nbatch: 3  # told\nlength: 4\n", encoding="utf-8"
+    )
+    (tmp_path / "b.yaml").write_text("length: 5\nbatch: 6\n", encoding="utf-8")
     assert silent_keys(tmp_path) == {"length"}
 
 
@@ -181,7 +202,7 @@ def test_another_method_s_options_are_not_in_a_method_s_class(tmp_path, method):
     own = {field.name for field in fields(methods()[method])}
     others = {f.name for each in methods().values() for f in fields(each)} - own
     file = next(path for path in (CONF / "method").glob("*.yaml")
-                if f"{method}_options" in path.read_text())  # fmt: skip
+                if f"{method}_options" in path.read_text(encoding="utf-8"))  # fmt: skip
     key = min(others)  # composing takes a third of a second, so not each of them
     with pytest.raises(HydraException) as error:
         make_config(tmp_path, f"method={file.stem}", f"method.{key}=1")
@@ -210,7 +231,9 @@ def test_an_unquoted_member_with_a_blank_says_how_to_quote_it():
     assert "\"stack.members=[lstm,'fbl_lda filter=fbl']\"" in mistake(error.value)
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "a/b", ".hidden", "a\\\\b"])
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "a/b", ".hidden", "a\\\\b", "a..", "a ", "a" * 61, "é" * 31]
+)
 def test_a_data_set_s_name_does_not_lead_out_of_its_folders(tmp_path, name):
     with pytest.raises((ConfigError, HydraException)):
         make_config(tmp_path, f"dataset.name='{name}'")
@@ -226,8 +249,15 @@ def test_a_data_set_s_name_does_not_lead_out_of_its_folders(tmp_path, name):
         ("dataset.rate=nan", "dataset.rate"),
         ("dataset.montage=nonsense", "dataset.montage=nonsense"),
         ("device=abacus", "device=abacus"),
+        ("device=meta", "device=meta"),
+        ("output_dir=/dev/null/x", "output_dir=/dev/null/x: cannot be written"),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_any_work(tmp_path, override, key):
     with pytest.raises(ConfigError, match=key):
         check_before_work(Context(make_config(tmp_path, "dataset=simulated", override)))
+
+
+def test_a_home_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="~nobody-of-that-name/x: there is no such home folder"):
+        Context(compose(["dataset=simulated", "data_dir=~nobody-of-that-name/x"]))

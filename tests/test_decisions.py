@@ -142,7 +142,7 @@ def test_settings_are_kept_in_a_file(tmp_path):
 def test_a_file_that_holds_no_settings_is_named_in_one_line(tmp_path, text):
     path = tmp_path / "decisions.json"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with pytest.raises(PipelineError, match=re.escape(str(path))) as told:
         Settings.load(path)
     assert "\n" not in str(told.value)

@@ -20,7 +20,7 @@ __all__ = ["features"]  # a fixture
 def test_unknown_devices_are_refused():
     assert choose_device("cpu").type == "cpu"
     assert choose_device("auto").type in {"cpu", "cuda"}
-    for name in ("gpu", "cuda:99"):
+    for name in ("gpu", "cuda:99", "meta", "mps:7", ""):
         with pytest.raises(ConfigError, match=f"device={name}"):
             choose_device(name)
 

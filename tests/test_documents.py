@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -22,6 +23,8 @@ PAGES = sorted(
     [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")],
     key=lambda path: path.relative_to(PROJECT).as_posix(),
 )
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+READ = [page for page in PAGES if page.name not in ("CHANGELOG.md", "CONTRIBUTING.md")] + NOTEBOOKS
 NAMES = [path.relative_to(PROJECT).as_posix() for path in PAGES]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 MARKERS = re.compile(r"<!-- ([\w-]+):(begin|end) -->")
@@ -59,8 +62,11 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page):
 
 def test_a_broken_link_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# A head\n[a](page.md#a-head) [b](page.md#no) [c](none.md) [d](https://x.y)\n")
-    (tmp_path / "none.md").write_text("")
+    page.write_text(
+        "# A head\n[a](page.md#a-head) [b](page.md#no) [c](none.md) [d](https://x.y)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "none.md").write_text("", encoding="utf-8")
     assert broken(page) == ["page.md#no"]
     (tmp_path / "none.md").unlink()
     assert broken(page) == ["page.md#no", "none.md"]
@@ -95,11 +101,44 @@ def test_every_key_that_a_page_sets_exists(page):
         "params",
         "trials",
         "study",
-        "presets",
+        "recipes",
         "weights_only",
     }
     for key in re.findall(r"(?<![\w-])(?:[a-z_]+[./])*([a-z_]+)=[\w\[{.]", text):
         assert re.search(rf"^\s*(- )?{key}:", options, re.MULTILINE) or key in elsewhere, key
+
+
+def prose(page: Path) -> str:
+    """Give the text of a page, or of a notebook without its outputs."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    return text
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.name)
+def test_every_file_of_the_package_that_a_page_names_exists(page):
+    """The changelog also names those of earlier versions, and the guide those that it adds."""
+    named = re.findall(r"\b(?:pipeline|conf|docs|tests|notebooks)/[\w./-]*\w", prose(page))
+    made = {"conf/experiment/tuned.yaml"}  # by a study
+    assert [name for name in {*named} - made if not (PROJECT / name).exists()] == []
+    for module in re.findall(r"\bpipeline((?:\.[a-z_]+)+)", prose(page)):
+        first, *rest = module.strip(".").split(".")
+        place = PROJECT / "pipeline" / first
+        assert place.exists() or place.with_suffix(".py").exists(), module
+        for part in rest:
+            if not place.is_dir():
+                break
+            place /= part
+            assert place.exists() or place.with_suffix(".py").exists(), module
+
+
+OWN = [*READ, PROJECT / "Makefile", *CONF.rglob("*.yaml"), *(PROJECT / "pipeline").rglob("*.py")]
+
+
+def test_a_file_of_conf_experiment_is_called_a_recipe_everywhere():
+    other = re.compile("preset", re.IGNORECASE)
+    assert [page for page in OWN if other.search(page.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -143,10 +182,10 @@ def test_the_map_is_made_from_the_tree(tmp_path):
     package = tmp_path / "pipeline"
     for folder in ("work", "data", "unknown", "detectors/lstm"):
         (package / folder).mkdir(parents=True)
-        (package / folder / "__init__.py").write_text(f'"""Folder {folder}."""\n')
-    (package / "detectors" / "__init__.py").write_text('"""Detectors."""\n')
-    (package / "__init__.py").write_text('"""All."""\n')
-    (package / "data" / "new.py").write_text('"""A new\nfile.\n\nMore."""\n')
+        (package / folder / "__init__.py").write_text(f'"""Folder {folder}."""\n', encoding="utf-8")
+    (package / "detectors" / "__init__.py").write_text('"""Detectors."""\n', encoding="utf-8")
+    (package / "__init__.py").write_text('"""All."""\n', encoding="utf-8")
+    (package / "data" / "new.py").write_text('"""A new\nfile.\n\nMore."""\n', encoding="utf-8")
     names = re.findall(r"`(pipeline/[\w/.]*)`", front_page.file_map(package))
     assert names == [
         "pipeline/", "pipeline/data/", "pipeline/data/new.py", "pipeline/work/",

@@ -98,7 +98,7 @@ def test_a_corrupt_download_is_one_line_and_leaves_nothing_half_unpacked(
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(kaggle_gives, tmp_path, capsys):
-    (tmp_path / "data").write_text("a file")
+    (tmp_path / "data").write_text("a file", encoding="utf-8")
     kaggle_gives(tmp_path, b"")
     assert download.main([str(tmp_path / "data" / "raw")]) == 2
     assert "cannot be made: " in capsys.readouterr().err

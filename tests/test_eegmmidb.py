@@ -21,7 +21,7 @@ def test_what_is_missing_unknown_or_different_is_told(tmp_path):
     with pytest.raises(DataError, match=r"SHA256SUMS\.txt: is missing"):
         verify(tmp_path)
     digest = hashlib.sha256(b"samples").hexdigest()
-    (tmp_path / "SHA256SUMS.txt").write_text(f"{digest} S001/S001R03.edf\n")
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{digest} S001/S001R03.edf\n", encoding="utf-8")
     assert verify(tmp_path) == 1
     file.write_bytes(b"other")
     with pytest.raises(DataError, match=r"S001R03\.edf: differs"):

@@ -22,6 +22,7 @@ from pipeline.results.rows import sigmoid
 from pipeline.serving.stream import Stream
 from pipeline.stages.context import Context
 from pipeline.stages.flow import run
+from pipeline.work import files, runner
 from tests.conftest import EVENTS, SMALL, make_config
 
 pytestmark = pytest.mark.slow
@@ -168,12 +169,12 @@ def test_fitting_never_reads_held_out_labels_or_scales(small_config):
         name = f"subj1_series{series}{'_unlabelled' if series == 3 else ''}"
         manifest = context.feature_folder.path / f"{name}.json"
         np.save(path, np.load(path) * 7 + 100)
-        known = json.loads(manifest.read_text())
+        known = json.loads(manifest.read_text(encoding="utf-8"))
         from pipeline.work.files import content
 
         stat = path.stat()
         known["outputs"][path.name] = [stat.st_size, stat.st_mtime_ns, content(path)]
-        manifest.write_text(json.dumps(known))
+        manifest.write_text(json.dumps(known), encoding="utf-8")
     run(config, say=quiet)
     after = LstmDetector.load(context.train_folder.path / "subj1_validate_model.pt")
     for a, b in zip(before.scalers[1], after.scalers[1], strict=True):
@@ -193,6 +194,48 @@ def test_a_to_b_to_a_trains_twice_only(small_config):
     assert stages() == []
     assert stages("filter.lowpass_hz=[2]") == ["filter", "train", "evaluate", "report"]
     assert stages("filter.lowpass_hz=[1,5]", "model.hidden=5") == []
+
+
+def test_simulated_series_may_change_their_split_and_change_it_back(small_config):
+    def stages(valid, test):
+        said = []
+        splits = (f"dataset.valid_series=[{valid}]", f"dataset.test_series=[{test}]")
+        more = ("dataset.simulation.series=4", "stage=ingest")
+        run(small_config(*splits, *more), say=said.append)
+        return [line.split()[0] for line in said if " done" in line]
+
+    assert stages(3, 4) == ["simulate", "ingest"]
+    assert stages(4, 3) == ["simulate", "ingest"]
+    assert stages(3, 4) == []
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the middle of a file; its size and time stay."""
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_bit_that_flips_in_any_derived_file_is_mended_by_the_next_command(small_config):
+    config = small_config("experiment=fbl_lda", "decisions.enabled=false")
+    path = run(config, say=lambda line: None).submission
+    derived = Path(config.data_dir) / "derived"
+    read = {
+        file: file.read_bytes()
+        for file in sorted(derived.rglob("*"))
+        if file.is_file() and file.suffix not in (".json", ".png", ".html")
+    }
+    submission = path.read_bytes()
+    assert {file.suffix for file in read} >= {".csv", ".npy", ".pt"}
+    for file in (*read, path):
+        flip(file)
+    runner._made.clear()  # as a new process, which remembers nothing
+    files._content.cache_clear()
+    run(config, say=lambda line: None)
+    assert path.read_bytes() == submission
+    for file, before in read.items():
+        assert file.read_bytes() == before, file
 
 
 def test_one_model_for_all_subjects(small_config):

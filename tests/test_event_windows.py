@@ -64,11 +64,11 @@ def test_an_interval_holds_the_mean_and_widens_when_trials_agree_with_themselves
 
 def test_the_command_writes_its_table(archive, tmp_path, monkeypatch):
     document = tmp_path / "recipes.md"
-    document.write_text("<!-- windows:begin -->\n<!-- windows:end -->\n")
+    document.write_text("<!-- windows:begin -->\n<!-- windows:end -->\n", encoding="utf-8")
     monkeypatch.setattr(event_windows, "DOC", document)
     small = ["model.hidden=8", "filter.lowpass_hz=[30]", "filter.power_bands_hz=[]"]
     main([str(archive), *small, "model.input_dropout=0", "train.epochs=80", "window.batch=8"])
-    lines = document.read_text().splitlines()
+    lines = document.read_text(encoding="utf-8").splitlines()
     right = {line.split("|")[1].strip(): float(line.split("|")[2]) for line in lines[3:6]}
     assert right["LDA"] > 0.9
     assert right["network"] > 0.6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,15 @@ def test_a_cell_gives_the_same_outputs_states_and_gradients(cell):
     assert all(r.device.type == GPU for r in results)
     back = [r.cpu() for r in results], {name: grad.cpu() for name, grad in grads.items()}
     assert_same(back, on_cpu, rtol=1e-9, atol=1e-10)
+
+
+def test_a_fused_cell_s_weights_lie_side_by_side():
+    """Else PyTorch warns, at every call, that it has to copy them."""
+    layer = LSTM(5, 7, 2, cell="fused").to(GPU)
+    layer.load_state_dict(LSTM(5, 7, 2, cell="fused").state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(torch.zeros(3, 2, 5, device=GPU))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -30,7 +30,9 @@ def floor(parts: Sequence[str]) -> str:
 def imports(file: Path) -> set[str]:
     """The folders of this package that a file imports from, also for type checkers alone."""
     package = ".".join(("pipeline", *file.relative_to(PACKAGE).parts[:-1]))
-    names = [name.split(".") for name in _imported(ast.parse(file.read_text()), package)]
+    names = [
+        name.split(".") for name in _imported(ast.parse(file.read_text(encoding="utf-8")), package)
+    ]
     return {floor(name[1:]) for name in names if name[0] == "pipeline" and len(name) > 1}
 
 
@@ -65,13 +67,16 @@ def test_no_file_class_or_function_is_too_long(file):
 def test_options_know_neither_hydra_nor_torch():
     for file in (PACKAGE / "config").glob("*.py"):
         if file.name != "compose.py":
-            tops = {name.split(".")[0] for name in _imported(ast.parse(file.read_text()), "")}
+            tops = {
+                name.split(".")[0]
+                for name in _imported(ast.parse(file.read_text(encoding="utf-8")), "")
+            }
             assert not tops & {"hydra", "torch", "mne"}, file.name
 
 
 def test_serving_brings_in_neither_hydra_nor_the_training_code():
     for file in (PACKAGE / "serving").glob("*.py"):
-        names = set(_imported(ast.parse(file.read_text()), "pipeline.serving"))
+        names = set(_imported(ast.parse(file.read_text(encoding="utf-8")), "pipeline.serving"))
         assert not any(name.startswith(("hydra", "omegaconf")) for name in names), file.name
         assert not any(name.startswith("pipeline.stages") for name in names), file.name
         assert "pipeline.detectors.lstm.training" not in names, file.name
@@ -93,3 +98,23 @@ def test_no_private_name_of_another_package_is_imported_without_a_reason(file):
         if private(node):
             said = "\n".join(lines[max(0, node.lineno - 3) : node.end_lineno])
             assert "# private:" in said, f"{file.name}:{node.lineno}: say why, after '# private:'"
+
+
+def without_encoding(node: ast.AST) -> bool:
+    """Tell whether a call reads or writes text in the encoding that this machine happens to use."""
+    if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr in ("read_text", "write_text") and len(node.args) < 2
+    mode = node.args[1] if len(node.args) > 1 else ast.Constant("r")
+    binary = isinstance(mode, ast.Constant) and "b" in str(mode.value)
+    return isinstance(node.func, ast.Name) and node.func.id == "open" and not binary
+
+
+TESTED = [*FILES, *sorted((PROJECT / "tests").rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", TESTED, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_text_files_are_read_and_written_in_an_encoding_that_is_named(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert not [node.lineno for node in ast.walk(tree) if without_encoding(node)]

@@ -33,8 +33,8 @@ def kaggle_config(tmp_path, *more):
 
 def edit(path: Path, change) -> None:
     """Rewrite a file by its lines."""
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(change(lines)))
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(change(lines)), encoding="utf-8")
 
 
 def cells(line: str, column: int, value: str) -> str:
@@ -189,7 +189,7 @@ def test_an_output_folder_that_is_read_only(raw, tmp_path):
 
 
 def test_an_output_folder_that_cannot_be_made(raw, tmp_path):
-    (tmp_path / "data" / "derived").write_text("a file where a folder should be")
+    (tmp_path / "data" / "derived").write_text("a file where a folder should be", encoding="utf-8")
     with pytest.raises(PipelineError, match=r"derived.*cannot be written"):
         run(kaggle_config(tmp_path))
 
@@ -240,7 +240,7 @@ def test_series_ten_comes_after_nine(tmp_path):
     folder.mkdir()
     for subject in (2, 10, 1):
         for series in (10, 9):
-            (folder / f"subj{subject}_series{series}_data.csv").write_text("")
+            (folder / f"subj{subject}_series{series}_data.csv").write_text("", encoding="utf-8")
     found = find_series(folder, [], [], [9, 10])
     assert [(r.subject, r.series) for r in found] == [
         (1, 9), (1, 10), (2, 9), (2, 10), (10, 9), (10, 10)

@@ -48,11 +48,11 @@ def test_a_line_in_any_module_that_a_stage_reaches_gives_a_new_key(work, copied)
     assert set(roots) < set(modules)
     for module in modules:
         file = source_file(module)
-        text = file.read_text()
-        file.write_text(f"{text}\nADDED = 1\n")
+        text = file.read_text(encoding="utf-8")
+        file.write_text(f"{text}\nADDED = 1\n", encoding="utf-8")
         copied(module)
         assert code_key(*roots) != before, module
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         copied(module)
     assert code_key(*roots) == before
 
@@ -68,9 +68,9 @@ def test_a_line_in_any_module_that_a_stage_reaches_gives_a_new_key(work, copied)
 )
 def test_changes_that_once_changed_no_key_do_now(stage, module, old, new, copied):
     before, file = code_key(*ROOTS[stage]), source_file(module)
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     assert old in text
-    file.write_text(text.replace(old, new))
+    file.write_text(text.replace(old, new), encoding="utf-8")
     copied()
     assert code_key(*ROOTS[stage]) != before
 
@@ -79,16 +79,16 @@ def test_a_task_s_key_holds_its_own_work_whatever_its_folder_names(copied, tmp_p
     """The onsets lie in the folder of the results: a change in how they are chosen counts."""
     task = Task(Folder(tmp_path, "any", None, ()), "decide", (), (), decide.work)
     before, file = task.key, source_file("pipeline.results.decision_scores")
-    file.write_text(f"{file.read_text()}\nADDED = 1\n")
+    file.write_text(f"{file.read_text(encoding='utf-8')}\nADDED = 1\n", encoding="utf-8")
     copied("pipeline.results.decision_scores")
     assert task.key != before
 
 
 def test_comments_docstrings_and_layout_change_no_key(copied):
     before, file = code_key(*ROOTS["ingest"]), source_file("pipeline.data.recording")
-    tree = ast.parse(file.read_text())
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     bare = ast.unparse(tree).replace(ast.get_docstring(tree), "Other words.")
-    file.write_text(f"# A comment.\n{bare}\n\n\n# Another.\n")
+    file.write_text(f"# A comment.\n{bare}\n\n\n# Another.\n", encoding="utf-8")
     copied()
     assert code_key(*ROOTS["ingest"]) == before
 

@@ -73,14 +73,14 @@ def test_changed_raw_files_differ_in_their_events_alone(kaggle_files, tmp_path):
 
 def test_the_whole_command_on_small_recordings(recipes_folder, tmp_path, monkeypatch):
     document = tmp_path / "benchmark.md"
-    document.write_text("<!-- leak:begin -->\n<!-- leak:end -->\n")
+    document.write_text("<!-- leak:begin -->\n<!-- leak:end -->\n", encoding="utf-8")
     monkeypatch.setattr(leak, "DOC", document)
     leak.main(
         [
-            "presets=fbl_lda", *SMALL_COMMON, f"data_dir={recipes_folder / 'data'}",
+            "recipes=fbl_lda", *SMALL_COMMON, f"data_dir={recipes_folder / 'data'}",
             f"output_dir={recipes_folder / 'outputs'}",
         ]
     )  # fmt: skip
-    text = document.read_text()
+    text = document.read_text(encoding="utf-8")
     assert "| fbl_lda | 0." in text
     assert "| the time since the last HandStart, known exactly | - | 0." in text

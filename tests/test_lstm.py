@@ -68,6 +68,24 @@ def embed(small: LSTM, **gates: torch.Tensor) -> dict[str, torch.Tensor]:
     return state
 
 
+def test_a_fused_cell_s_weights_are_laid_side_by_side_wherever_they_are_moved(monkeypatch):
+    """On a GPU PyTorch does it (tests/test_gpu.py); here it is only seen which weights it gets."""
+    laid = []
+    monkeypatch.setattr(
+        nn.LSTM, "flatten_parameters", lambda lstm: laid.append(list(lstm.parameters()))
+    )
+    layer = LSTM(3, 4, 2, cell="fused")
+    random = torch.get_rng_state()
+    for move in (lambda: None, lambda: nn.Sequential(layer).to("cpu"), layer.double):
+        move()
+        weights = laid[-1]
+        laid.clear()
+        assert [id(each) for each in weights] == [id(each) for each in layer.parameters()]
+    assert torch.equal(torch.get_rng_state(), random)
+    LSTM(3, 4, cell="standard").double()
+    assert not laid
+
+
 # --- the standard cell is PyTorch's ----------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 from pipeline.config.paths import PROJECT
+from tests.conftest import LIMIT
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ def test_there_are_notebooks():
 def test_the_notebook_runs_from_top_to_bottom(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=LIMIT, kernel_name="python3", resources=resources).execute()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -1,4 +1,4 @@
-"""The 2015 Torch7 solution's presets: their sizes, their filter, their values."""
+"""The 2015 Torch7 solution's recipes: their sizes, their filter, their values."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_predictions_are_held_for_three_rows():
         ("paszke2015_default", 250, 50, 30, 0.0, 1000),
     ],
 )
-def test_the_presets_hold_the_published_values(experiment, length, batch, epochs, dropout, every):
+def test_the_recipes_hold_the_published_values(experiment, length, batch, epochs, dropout, every):
     c = compose([f"experiment={experiment}"])
     assert (c.window.length, c.window.batch, c.window.join) == (length, batch, True)
     assert (c.train.epochs, c.model.dropout, c.train.validate_every) == (epochs, dropout, every)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
 import torch
 
 from pipeline.config.paths import PROJECT
 from pipeline.detectors.lstm.detector import LstmDetector
-from tests.conftest import SMALL
+from tests.conftest import LIMIT, SMALL, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -27,17 +29,17 @@ RECIPE = [
 ]  # fmt: skip
 
 
-def start(folder: Path, workers: int = 1) -> subprocess.Popen:
+def start(folder: Path, workers: int = 1, *more: str) -> subprocess.Popen:
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *RECIPE, *places, f"workers={workers}"],
+        [sys.executable, "-m", "pipeline", *RECIPE, *places, f"workers={workers}", *more],
         cwd=PROJECT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def finish(folder: Path) -> tuple[bytes, dict[str, dict[str, torch.Tensor]]]:
-    process = start(folder)
-    said, errors = process.communicate(timeout=300)
+def finish(folder: Path, *more: str) -> tuple[bytes, dict[str, dict[str, torch.Tensor]]]:
+    process = start(folder, 1, *more)
+    said, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors.decode()
     submission = Path(said.decode().strip().splitlines()[-1]).read_bytes()
     models = sorted((folder / "data").rglob("*_model.pt"))
@@ -45,30 +47,83 @@ def finish(folder: Path) -> tuple[bytes, dict[str, dict[str, torch.Tensor]]]:
     return submission, {m.name: LstmDetector.load(m).network.state_dict() for m in models}
 
 
-def wait_for(folder: Path, pattern: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while not any(folder.glob(f"data/derived/simulated/train-*/.*/{pattern}")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
+def scratch_files(folder: Path, pattern: str) -> list[Path]:
+    return list(folder.glob(f"data/derived/simulated/train-*/.*/{pattern}"))
+
+
+def steps(folder: Path) -> int:
+    """Give how far the trainings are, in batches."""
+    most = 0
+    for file in scratch_files(folder, "*_checkpoint.pt"):
+        with suppress(FileNotFoundError):  # that training ends just now
+            most = max(most, torch.load(file, weights_only=True)["progress"]["step"])
+    return most
 
 
 def test_killed_three_times_it_ends_with_the_same_weights_and_the_same_submission(tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected, weights = finish(whole)
-    moments = random.Random(time.time_ns())
-    for writing in (False, True, False):
-        process = start(cut, workers=2 if writing else 1)
-        wait_for(cut, "*_checkpoint.pt", process)
-        if writing:
-            wait_for(cut, "*_checkpoint.writing", process)  # in the middle of a checkpoint's write
-        else:
-            time.sleep(moments.uniform(0, 0.4))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    moments = (
+        (1, lambda: steps(cut) >= 1),
+        (2, lambda: scratch_files(cut, "*_checkpoint.writing")),  # amid a checkpoint's write
+        (1, lambda: steps(cut) >= 20),
+    )
+    for workers, moment in moments:
+        process = start(cut, workers)
+        try:
+            wait_until(moment, process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
         assert not list(cut.rglob("submission*"))
     got, its_weights = finish(cut)
     assert got == expected
     for name, tensors in weights.items():
         for key, tensor in tensors.items():
             assert torch.equal(tensor, its_weights[name][key]), f"{name}: {key}"
+
+
+def session_of(leader: int) -> dict[int, str]:
+    """Give the command lines of the processes that a session's leader has started, and theirs."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.getsid(int(folder.name)) == leader:
+                said = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                if said:  # else it has ended, and nobody has asked how
+                    found[int(folder.name)] = said.decode(errors="replace")
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads Linux's /proc")
+def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tmp_path):
+    """As an out-of-memory killer does it: the workers and their helpers are left alone."""
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    more = ("tracking.enabled=true", f"tracking.uri={uri}", "train.validate_every=0")
+    process = start(tmp_path, 2, *more)
+    try:
+        wait_until(lambda: steps(tmp_path) >= 1, process)
+        assert len(session_of(process.pid)) >= 3  # this one, and two that train
+        process.kill()
+        process.wait()
+        limit = time.monotonic() + LIMIT
+        while left := session_of(process.pid):
+            assert time.monotonic() < limit, left
+            time.sleep(0.05)
+    finally:
+        with suppress(ProcessLookupError):  # they are all gone, as they should
+            os.killpg(process.pid, signal.SIGKILL)
+    finish(tmp_path, *more)
+    histories = {
+        file.name.removesuffix("_history.csv"): pd.read_csv(file)["epoch"].tolist()
+        for file in tmp_path.glob("data/derived/simulated/train-*/*_history.csv")
+    }
+    assert [len(epochs) for epochs in histories.values()] == [15, 15]
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("simulated").experiment_id])
+    trainings = {run.data.tags["job"]: run for run in runs if "job" in run.data.tags}
+    assert (len(runs), trainings.keys()) == (3, histories.keys())
+    for name, run in trainings.items():
+        recorded = client.get_metric_history(run.info.run_id, "epoch")
+        assert sorted(each.value for each in recorded) == histories[name]
+        assert run.info.status == "FINISHED"

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -20,7 +19,7 @@ from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.tracking.models import CARD, choose_champion
-from tests.conftest import SMALL, free_port, make_config, submitted
+from tests.conftest import LIMIT, SMALL, answers, free_port, make_config, submitted, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +91,7 @@ def test_it_holds_no_pickle_and_says_what_goes_in_and_out(recorded):
     assert signature.inputs.input_names() == list(context.about.channels)
     assert signature.outputs.input_names() == list(context.about.events)
     assert signature.params.params[0].name == "subject"
-    needed = (folder / "requirements.txt").read_text()
+    needed = (folder / "requirements.txt").read_text(encoding="utf-8")
     assert "torch==" in needed
     assert "pytest" not in needed
 
@@ -109,7 +108,9 @@ def test_it_lies_in_its_run_s_experiment_beside_the_store_with_a_card(recorded):
     assert model.source_run_id == run.info.run_id
     assert Path(model.artifact_location.removeprefix("file://")).is_relative_to(beside)
     assert "auc_mean" in {metric.key for metric in model.metrics}
-    card = (Path(model.artifact_location.removeprefix("file://")) / CARD).read_text()
+    card = (Path(model.artifact_location.removeprefix("file://")) / CARD).read_text(
+        encoding="utf-8"
+    )
     assert version.description == card
     for part in (
         "`simulated`, **simulated** recordings", "Scored on series 2 after fitting on series 1.",
@@ -152,7 +153,7 @@ def ask(port: int, body: dict) -> tuple[int, str]:
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=LIMIT) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -166,20 +167,14 @@ def test_served_over_http_it_answers_with_the_submission_s_rows(recorded, tmp_pa
         sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/grasp@champion",
         "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
     ]  # fmt: skip
-    log = open(tmp_path / "log", "w")  # noqa: SIM115
+    log = open(tmp_path / "log", "w", encoding="utf-8")  # noqa: SIM115
     server = subprocess.Popen(
         command, cwd=tmp_path, env=elsewhere(uri), stdout=log, stderr=log, start_new_session=True
     )
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert server.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+        said = tmp_path / "log"
+        there = f"http://127.0.0.1:{port}/ping"
+        wait_until(lambda: answers(there), server, lambda: said.read_text("utf-8"))
         table = pd.read_csv(raw.data.path).drop(columns="id")
         body = {"dataframe_split": table.to_dict(orient="split"), "params": {"subject": 1}}
         status, text = ask(port, body)

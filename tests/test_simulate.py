@@ -63,8 +63,8 @@ def test_the_files_are_kaggles_to_the_byte(recording, tmp_path):
         "subj1_series7_data.csv",
         "subj1_series7_events.csv",
     ]
-    data = (tmp_path / "subj1_series7_data.csv").read_text().split("\n")
-    events = (tmp_path / "subj1_series7_events.csv").read_text().split("\n")
+    data = (tmp_path / "subj1_series7_data.csv").read_text(encoding="utf-8").split("\n")
+    events = (tmp_path / "subj1_series7_events.csv").read_text(encoding="utf-8").split("\n")
     assert data[0] == "id," + ",".join(CHANNELS)
     assert events[0] == "id," + ",".join(EVENTS)
     assert data[-1] == events[-1] == ""

@@ -45,7 +45,7 @@ def project(tmp_path, blank):
     run = client.create_run(experiment).info.run_id
     client.log_text(run, "as it was", "note.txt")
     model = client.create_logged_model(experiment, name="model", source_run_id=run).model_id
-    (tmp_path / "card.md").write_text("a card")
+    (tmp_path / "card.md").write_text("a card", encoding="utf-8")
     client.log_model_artifact(model, str(tmp_path / "card.md"))
     mlflow.set_tracking_uri(uri)
     client.create_registered_model("name")
@@ -120,7 +120,7 @@ def test_a_store_is_made_whole_or_not_at_all(uri, tmp_path, monkeypatch):
         patch.setattr(mlflow, "MlflowClient", die)
         with pytest.raises(KeyboardInterrupt):
             store.make(uri)
-    (tmp_path / ".runs.db.0.new").write_text("left by one that was killed")
+    (tmp_path / ".runs.db.0.new").write_text("left by one that was killed", encoding="utf-8")
     store.make(uri)
     assert [path.name for path in tmp_path.iterdir()] == ["runs.db"]
     assert mlflow.MlflowClient(uri).search_experiments()
@@ -144,8 +144,17 @@ def test_a_store_that_another_program_holds_is_refused(uri, tmp_path, monkeypatc
 
 
 def test_a_file_that_is_no_store_is_refused(uri, tmp_path):
-    (tmp_path / "runs.db").write_text("notes, and no database at all")
+    (tmp_path / "runs.db").write_text("notes, and no database at all", encoding="utf-8")
     with pytest.raises(PipelineError, match="file is not a database"):
+        store.check(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["sqlite:", "sqlite://", "sqlite:///", "sqlite:////", "sqlite:///:memory:", "sqlite:///a/"],
+)
+def test_an_address_that_names_no_file_is_refused(uri):
+    with pytest.raises(PipelineError, match="it names no file"):
         store.check(uri)
 
 

@@ -47,7 +47,7 @@ def test_a_good_one_passes_and_reads_back(good, predictions):
     np.testing.assert_allclose(
         frame[list(EVENTS)].to_numpy(), np.vstack(list(predictions.values())), rtol=1e-6
     )
-    assert good.read_text().startswith("id,HandStart,")
+    assert good.read_text(encoding="utf-8").startswith("id,HandStart,")
     packed = good.with_suffix(".csv.gz")
     packed.write_bytes(gzip.compress(good.read_bytes()))
     assert check_submission(packed, expected_ids(ROWS), EVENTS) == 66
@@ -146,11 +146,11 @@ def test_what_is_written_is_what_was_predicted(tmp_path_factory, rows, seed):
     ],
 )
 def test_the_value_is_shown_as_it_stands_with_its_line_and_column(good, cell, message):
-    lines = good.read_text().splitlines(keepends=True)
+    lines = good.read_text(encoding="utf-8").splitlines(keepends=True)
     cells = lines[5].rstrip("\n").split(",")
     cells[3] = cell
     lines[5] = ",".join(cells) + "\n"
-    good.write_text("".join(lines))
+    good.write_text("".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match=rf"submission\.csv: line 6, column {EVENTS[2]}: ") as error:
         check_submission(good, expected_ids(ROWS), EVENTS)
     assert re.search(message, str(error.value))
@@ -158,7 +158,10 @@ def test_the_value_is_shown_as_it_stands_with_its_line_and_column(good, cell, me
 
 
 def test_a_long_foreign_id_is_quoted_in_part(good):
-    good.write_text(good.read_text().replace("subj1_series9_3,", "y" * 100_000 + ","))
+    good.write_text(
+        good.read_text(encoding="utf-8").replace("subj1_series9_3,", "y" * 100_000 + ","),
+        encoding="utf-8",
+    )
     with pytest.raises(DataError, match=r"line 5: id 'y+'\.\.\. \(100,000 characters\) is not"):
         check_submission(good, expected_ids(ROWS), EVENTS)
 

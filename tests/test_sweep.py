@@ -1,13 +1,10 @@
-"""The search for a recipe's parameters: resumable, honest about failures, and back to a preset."""
+"""The search for a recipe's parameters: resumable, honest about failures, and back to a recipe."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import mlflow
 import optuna
@@ -29,12 +26,12 @@ from pipeline.studies.search import (
     inner_split,
     main,
     search,
-    write_preset,
+    write_recipe,
 )
 from pipeline.tracking.experiments import below
 from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group
-from tests.conftest import SMALL_RECIPE
+from tests.conftest import SMALL_RECIPE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +111,7 @@ def test_a_failed_trial_is_kept_with_its_reason_and_ends_nothing(tmp_path):
 
 
 KILLED = """
-import sys, time
+import sys, threading
 from pathlib import Path
 from tests.test_sweep import hidden, search, study
 count = 0
@@ -123,7 +120,7 @@ def slow(values):
     count += 1
     if count == 4:
         (Path(sys.argv[1]) / "fourth").touch()
-        time.sleep(60)
+        threading.Event().wait()  # until it is killed
     return hidden(values)
 search(study(Path(sys.argv[1]), *sys.argv[2:]), 6, slow)
 """
@@ -138,16 +135,14 @@ def test_killed_and_given_again_it_ends_as_if_it_had_never_been_killed(tmp_path)
         [sys.executable, "-c", KILLED, str(tmp_path / "cut"), *recorded], cwd=PROJECT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "cut" / "fourth").exists():
-        assert command.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    mine = study(tmp_path / "cut", *recorded)
-    with pytest.raises(PipelineError, match="another command is at it"):
-        search(mine, 6, hidden)
-    os.kill(command.pid, signal.SIGKILL)
-    command.wait()
+    try:
+        wait_until((tmp_path / "cut" / "fourth").exists, command)
+        mine = study(tmp_path / "cut", *recorded)
+        with pytest.raises(PipelineError, match="another command is at it"):
+            search(mine, 6, hidden)
+    finally:
+        command.kill()
+        command.wait()
     found = search(mine, 6, hidden)
     assert [cut_off(trial) for trial in found.trials] == [False] * 3 + [True] + [False] * 3
     assert found.trials[4].user_attrs["retry_of"] == 3
@@ -198,7 +193,7 @@ def test_mistakes_are_told_by_name(tmp_path):
     assert "trails" in line
 
 
-def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
+def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
     tmp_path, recipes_folder, monkeypatch, capsys
 ):
     few = {
@@ -229,8 +224,8 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     assert parent.data.metrics["auc_best"] == best.data.metrics["auc_mean"]
 
     main(["best", "name=tuned", *places])
-    preset = tmp_path / "conf" / "experiment" / "tuned.yaml"
-    head = preset.read_text().splitlines()[1:4]
+    recipe = tmp_path / "conf" / "experiment" / "tuned.yaml"
+    head = recipe.read_text(encoding="utf-8").splitlines()[1:4]
     assert "study lstm-simulated, trial" in head[0]
     assert "the best of 2 trials: mean AUC 0." in head[1]
     config = compose(["experiment=tuned", "dataset=simulated"])
@@ -251,11 +246,11 @@ def test_a_study_runs_and_its_best_becomes_a_preset_that_runs(
     assert done.folder.name.startswith("tuned-")
 
 
-def test_nothing_half_is_written_where_a_preset_cannot_be(tmp_path, monkeypatch):
+def test_nothing_half_is_written_where_a_recipe_cannot_be(tmp_path, monkeypatch):
     search(study(tmp_path), 1, hidden)
     monkeypatch.setattr(sweep, "write_text", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_preset(study(tmp_path), "half")
+        write_recipe(study(tmp_path), "half")
     assert not list((CONF / "experiment").glob("*half*"))
 
 

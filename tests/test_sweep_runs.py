@@ -18,7 +18,7 @@ from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
 from pipeline.work.machine import cores
-from tests.conftest import SMALL_RECIPE
+from tests.conftest import LIMIT, SMALL_RECIPE
 
 pytestmark = pytest.mark.slow
 
@@ -135,11 +135,11 @@ def test_runs_of_a_command_that_is_still_at_it_are_not_taken_over(recorded, tmp_
     memory = tmp_path / ".job.json"
     first = Tracker(recorded, "x", memory)
     first.metrics({"a": 1.0})
-    stored = json.loads(memory.read_text())
+    stored = json.loads(memory.read_text(encoding="utf-8"))
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     from pipeline.tracking.open_runs import identify_process as _process
 
-    memory.write_text(json.dumps({**stored, "process": _process(other.pid)}))
+    memory.write_text(json.dumps({**stored, "process": _process(other.pid)}), encoding="utf-8")
     second = Tracker(recorded, "x", memory)
     second.metrics({"a": 1.0})
     assert second.parent != first.parent
@@ -165,7 +165,7 @@ def test_processes_that_make_the_same_store_at_once_lose_no_run(tmp_path, uri):
         subprocess.Popen([sys.executable, "-c", code, tmp_path, uri, f".{i}.json"], cwd=PROJECT)
         for i in range(4)
     ]
-    assert [command.wait(100) for command in commands] == [0, 0, 0, 0]
+    assert [command.wait(LIMIT) for command in commands] == [0, 0, 0, 0]
     client = mlflow.MlflowClient(uri)
     found = client.get_experiment_by_name("simulated")
     runs = client.search_runs([found.experiment_id])
@@ -186,7 +186,7 @@ def test_parallel_jobs_on_a_fresh_store_lose_no_run_and_one_that_fails_stops_no_
             f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}",
             f"tracking.uri={uri}", "tracking.system_metrics=false",
         ],
-        cwd=tmp_path / "shell", capture_output=True, text=True, check=False, timeout=300,
+        cwd=tmp_path / "shell", capture_output=True, text=True, check=False, timeout=LIMIT,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr

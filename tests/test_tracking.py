@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.results import scoring
 from pipeline.stages.flow import run
 from pipeline.tracking import session
+from pipeline.tracking.open_runs import OpenRuns
 from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import code_version, flatten
 from tests.conftest import free_port
@@ -104,7 +105,7 @@ def test_the_code_s_version_is_known_in_a_clone_and_nowhere_else(tmp_path, monke
     commit, dirty = code_version()
     assert len(commit) == 40
     assert not dirty
-    (tmp_path / "new").write_text("")
+    (tmp_path / "new").write_text("", encoding="utf-8")
     assert code_version() == (commit, True)
 
 
@@ -140,7 +141,7 @@ def test_a_server_that_cannot_be_reached_costs_no_work_and_is_made_up_for_later(
     assert list(tmp_path.rglob("submission_*.csv"))
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     (memory,) = tmp_path.rglob(".mlflow_runs.json")
-    memory.write_text(memory.read_text().replace(away, uri))
+    memory.write_text(memory.read_text(encoding="utf-8").replace(away, uri), encoding="utf-8")
     told = []
     run(small_config(*on, f"tracking.uri={uri}"), say=told.append)
     assert any(line.startswith("train    up to date (2 of 2)") for line in told)
@@ -160,7 +161,10 @@ def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(small_c
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
     history = tmp_path / "history.csv"
-    history.write_text("epoch,step,loss,best\n1.0,8,0.5,False\n2.0,16,0.4,False\n3.0,24,0.3,True\n")
+    history.write_text(
+        "epoch,step,loss,best\n1.0,8,0.5,False\n2.0,16,0.4,False\n3.0,24,0.3,True\n",
+        encoding="utf-8",
+    )
     tracker = Tracker(config, "x", tmp_path / ".runs.json")
     tracker.listen("subj1", {"metrics": {"epoch": 1.0, "loss": 0.5}, "step": 1})
     again = Tracker(config, "x", tmp_path / ".runs.json")
@@ -171,8 +175,24 @@ def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(small_c
     assert [(each.step, each.value) for each in got] == [(1, 0.5), (2, 0.4), (3, 0.3)]
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", "[" * 100_000, '{"uri": 1, "parent": 2, "children": 3, "seconds": 4}',
+     '{"uri": "x", "parent": null, "children": [], "seconds": {}}',
+     '{"uri": "x", "parent": null, "children": {}, "seconds": {"a": "b"}}',
+     '{"uri": "x", "parent": null, "children": {}, "seconds": {}, "process": "me"}',
+     '{"uri": "x", "parent": null, "children": {}, "seconds": {}, "process": ["a", "b"]}'],
+)  # fmt: skip
+def test_a_damaged_memory_of_open_runs_is_none(tmp_path, content):
+    file = tmp_path / ".mlflow_runs.json"
+    OpenRuns("x", "run", {"subj1": "child"}, {"train": 1.0}).save(file)
+    assert OpenRuns.load(file) == OpenRuns("x", "run", {"subj1": "child"}, {"train": 1.0})
+    file.write_text(content, encoding="utf-8")
+    assert OpenRuns.load(file) is None
+
+
 def test_a_store_that_cannot_be_written_is_refused_before_any_work(small_config, tmp_path):
-    (tmp_path / "runs.db").write_text("notes, and no database at all")
+    (tmp_path / "runs.db").write_text("notes, and no database at all", encoding="utf-8")
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
     with pytest.raises(PipelineError, match="file is not a database"):

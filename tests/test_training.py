@@ -29,6 +29,7 @@ from pipeline.config.paths import PROJECT
 from pipeline.detectors.base import FitData
 from pipeline.detectors.lstm import network as network_module
 from pipeline.detectors.lstm import training
+from pipeline.detectors.lstm.checkpoint import Checkpoint, Progress
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.loss import masked_bce
 from pipeline.detectors.lstm.network import make_network
@@ -36,6 +37,7 @@ from pipeline.detectors.lstm.optimiser import learning_rate
 from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.results.scoring import score
+from tests.conftest import wait_until
 
 EVENTS = ("a", "b")
 WINDOW = Window(length=20, batch=4, stride=2, streams=3, burn_in=5, join=False)
@@ -265,9 +267,7 @@ def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
     script = KILLED.format(features=str(features), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)
     file = tmp_path / "subj1_validate_checkpoint.pt"
-    while not file.exists():
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
+    wait_until(file.exists, process)
     time.sleep(0.3)  # with checkpoint_seconds=0 it is nearly always writing one
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -282,6 +282,23 @@ def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
     )
     assert len(history) == lines + 2
     assert_same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "one bit", "not there"])
+def test_a_damaged_checkpoint_is_not_read(tmp_path, damage):
+    file = tmp_path / "x_checkpoint.pt"
+    checkpoint = Checkpoint(file, torch.device("cpu"))
+    checkpoint.write(Progress(epoch=3), {"weights": {"w": torch.arange(1000.0)}})
+    progress, parts = checkpoint.read()
+    assert (progress.epoch, parts["weights"]["w"][7]) == (3, 7)
+    content = bytearray(file.read_bytes())
+    at = content.index(torch.arange(1000.0).numpy().tobytes())
+    content[at + 2000] ^= 1
+    changed = {"cut short": content[: len(content) // 2], "empty": b"", "one bit": content}
+    file.unlink()
+    if damage in changed:
+        file.write_bytes(changed[damage])
+    assert checkpoint.read() is None
 
 
 def test_a_diverged_training_says_so(features, tmp_path):

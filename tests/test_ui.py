@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.config.paths import PROJECT
 from pipeline.stages.flow import run
-from tests.conftest import SMALL, free_port, make_config, unless_given
+from tests.conftest import LIMIT, SMALL, answers, free_port, make_config, unless_given, wait_until
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -63,7 +61,7 @@ def runs(tmp_path_factory) -> tuple[str, dict[str, float]]:
 def address(runs, tmp_path_factory) -> Iterator[str]:
     """The address that `make ui` prints for the data set's runs."""
     port, log = free_port(), tmp_path_factory.mktemp("log") / "ui.log"
-    with open(log, "w") as out:
+    with open(log, "w", encoding="utf-8") as out:
         server = subprocess.Popen(
             ["make", "-o", f"{sys.prefix}/.installed", "ui", f"PORT={port}", f"VENV={sys.prefix}"],
             cwd=PROJECT, env={**os.environ, "MLFLOW_TRACKING_URI": runs[0]},
@@ -71,20 +69,14 @@ def address(runs, tmp_path_factory) -> Iterator[str]:
         )  # fmt: skip
     where = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            try:
-                urllib.request.urlopen(f"{where}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        told = next(line for line in log.read_text().splitlines() if "simulated: " in line)
+        wait_until(lambda: answers(f"{where}/health"), server, lambda: log.read_text("utf-8"))
+        told = next(
+            line for line in log.read_text(encoding="utf-8").splitlines() if "simulated: " in line
+        )
         yield told.removeprefix("simulated: ")
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.wait(LIMIT)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +95,10 @@ def wait(browser: webdriver.Chrome, what: Callable[[], object]) -> object:
     # The page may redraw, or still cover what is to be clicked: then it is tried again.
     ignored = [StaleElementReferenceException, ElementClickInterceptedException]
     try:
-        return WebDriverWait(browser, 60, ignored_exceptions=ignored).until(lambda _: what())
+        return WebDriverWait(browser, LIMIT, ignored_exceptions=ignored).until(lambda _: what())
     except TimeoutException:
         seen = browser.find_element(By.TAG_NAME, "body").text
-        pytest.fail(f"not there after a minute; {browser.current_url} shows:\n{seen}")
+        pytest.fail(f"not there; {browser.current_url} shows:\n{seen}")
 
 
 def find(browser: webdriver.Chrome, path: str) -> WebElement:

@@ -1,6 +1,6 @@
 """What each ingredient of the best recipes is worth, on simulated recordings.
 
-``python -m pipeline.bench.ablation [presets=a,b] [overrides]`` trains the best presets, or some of
+``python -m pipeline.bench.ablation [recipes=a,b] [overrides]`` trains the best recipes, or some of
 them, as they are and with one ingredient in or out, each from two seeds, scores series 7-8, and
 writes each one's table into ``docs/recipes.md``. What two stacks have in common is fitted once.
 """
@@ -11,7 +11,7 @@ import statistics
 import sys
 
 from pipeline.bench.document import SEEDS_HEAD, SEEDS_RULE, machine, seeds_row, write_between
-from pipeline.bench.methods import DATA, SPLIT, chosen_presets, fit_seconds, pooled_auc
+from pipeline.bench.methods import DATA, SPLIT, chosen_recipes, fit_seconds, pooled_auc
 from pipeline.config.compose import compose
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
@@ -66,11 +66,11 @@ LEFT_OUT = {
 }
 
 
-def variants(preset: str) -> dict[str, tuple[str, ...]]:
-    """Give a preset's variants, by their names in its table: the overrides. Itself comes first."""
-    base = f"experiment={preset}"
-    table: dict[str, tuple[str, ...]] = {f"`{preset}`": (base,)}
-    for name, overrides in VARIANTS[preset].items():
+def variants(recipe: str) -> dict[str, tuple[str, ...]]:
+    """Give a recipe's variants, by their names in its table: the overrides. Itself comes first."""
+    base = f"experiment={recipe}"
+    table: dict[str, tuple[str, ...]] = {f"`{recipe}`": (base,)}
+    for name, overrides in VARIANTS[recipe].items():
         table[name] = (base, *overrides)
     members = compose([base]).stack.names
     for name, words in LEFT_OUT.items() if members else ():
@@ -79,11 +79,11 @@ def variants(preset: str) -> dict[str, tuple[str, ...]]:
     return table
 
 
-def measure(preset: str, overrides: list[str]) -> str:
-    """Train and score a preset and its variants; give the table."""
+def measure(recipe: str, overrides: list[str]) -> str:
+    """Train and score a recipe and its variants; give the table."""
     lines = [f"{SEEDS_HEAD} fit, minutes |", f"{SEEDS_RULE}--:|"]
     base = 0.0
-    for name, variant in variants(preset).items():
+    for name, variant in variants(recipe).items():
         aucs, minutes = [], []
         for seed in SEEDS:
             print(f"\n{name}, seed {seed}")
@@ -103,18 +103,18 @@ def measure(preset: str, overrides: list[str]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Print and write the presets' tables.
+    """Print and write the recipes' tables.
 
     Parameters
     ----------
     arguments : list of str
-        ``presets=a,b`` for some of them; all else as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; all else as on the pipeline's command line.
     """
-    presets, overrides = chosen_presets(arguments, tuple(VARIANTS), tuple(VARIANTS))
-    for preset in presets:
-        text = measure(preset, overrides)
+    recipes, overrides = chosen_recipes(arguments, tuple(VARIANTS), tuple(VARIANTS))
+    for recipe in recipes:
+        text = measure(recipe, overrides)
         print(text)
-        write_between(DOC, f"ablation-{preset}", text)
+        write_between(DOC, f"ablation-{recipe}", text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How close simulated recordings come to the real ones, figure by figure.
 
-``python -m pipeline.bench.calibrate [presets=a,b] [overrides]`` simulates the full competition's
+``python -m pipeline.bench.calibrate [recipes=a,b] [overrides]`` simulates the full competition's
 training series, computes the same figures from them as were computed from the real ones
 (`pipeline.bench.real_figures`), fits the published methods, and writes the comparison into
 ``docs/simulator.md``. The methods' fits are kept like those of any run, so that a second command
@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import SPLIT, chosen_presets
+from pipeline.bench.methods import SPLIT, chosen_recipes
 from pipeline.bench.real_figures import METHODS, REAL
 from pipeline.bench.recording_figures import (
     TRAINING,
@@ -49,7 +49,7 @@ def subject_windows(config: SimulationConfig, about: Description, subject: int) 
     return Windows.joined([cut_windows(recording) for recording in recordings])
 
 
-def method_figures(presets: list[str], overrides: list[str]) -> tuple[Figures, tuple[float, float]]:
+def method_figures(recipes: list[str], overrides: list[str]) -> tuple[Figures, tuple[float, float]]:
     """Fit the published methods as the command line would; also FBL_LDA's worst and best subject.
 
     Returns
@@ -60,12 +60,12 @@ def method_figures(presets: list[str], overrides: list[str]) -> tuple[Figures, t
         nan where FBL_LDA was not among them.
     """
     figures, spread = {}, (np.nan, np.nan)
-    for preset in presets:
-        config = compose(reading([f"experiment={preset}"], overrides))
+    for recipe in recipes:
+        config = compose(reading([f"experiment={recipe}"], overrides))
         auc = run(config).auc
         assert auc is not None
-        figures[METHODS[preset]] = float(auc.loc["pooled", "mean"])
-        if preset == "fbl_lda":
+        figures[METHODS[recipe]] = float(auc.loc["pooled", "mean"])
+        if recipe == "fbl_lda":
             own = auc.loc[auc.index.str.startswith("subj") & (auc.index != "subject_mean"), "mean"]
             spread = float(own.min()), float(own.max())
     return figures, spread
@@ -107,10 +107,10 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``presets=a,b`` for some of the published methods; all else as on the pipeline's command
+        ``recipes=a,b`` for some of the published methods; all else as on the pipeline's command
         line.
     """
-    presets, overrides = chosen_presets(arguments, tuple(METHODS), tuple(METHODS))
+    recipes, overrides = chosen_recipes(arguments, tuple(METHODS), tuple(METHODS))
     whole = ["dataset=simulated", "dataset.simulation.subjects=12", "dataset.simulation.trials=0"]
     overrides = [*whole, *SPLIT, "tracking.enabled=false", *overrides]
     context = Context(compose(overrides))
@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> None:
     made = Parallel(n_jobs=context.workers, return_as="generator")(work)
     parts = list(tqdm(made, total=len(subjects), desc="windows", unit="subject"))
     figures = trial_figures(plans, context.about.rate) | window_figures(Windows.joined(parts))
-    aucs, (worst, best) = method_figures(presets, overrides)
+    aucs, (worst, best) = method_figures(recipes, overrides)
     text = (
         f"{table_of(figures | aucs)} {order_of(aucs)} FBL_LDA's AUC by subject: {worst:.3f} to "
         f"{best:.3f}.\n\n{machine(cores())}; seed {config.seed}.\n"

@@ -41,7 +41,9 @@ def main(overrides: list[str]) -> None:
         assert auc is not None
         # From the stage's own records, so that a cell trained earlier shows what it took then.
         records = context.train_folder.path.glob("*_validate.json")
-        seconds[cell.name] = sum(json.loads(file.read_text())["seconds"] for file in records)
+        seconds[cell.name] = sum(
+            json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in records
+        )
         model = next(context.train_folder.path.glob("*_validate_model.pt"))
         weights = LstmDetector.load(model).network.parameters()
         sizes[cell.name] = sum(weight.numel() for weight in weights)

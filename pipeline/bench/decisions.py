@@ -1,6 +1,6 @@
 """Decided onsets of several recipes, on the same recordings.
 
-``python -m pipeline.bench.decisions [presets=a,b] [overrides]`` runs each recipe
+``python -m pipeline.bench.decisions [recipes=a,b] [overrides]`` runs each recipe
 as the command does with ``decisions.enabled=true``, prints the tables, and writes them into
 ``docs/decisions.md`` with the date and the size. By default it takes all twelve subjects.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import PRESETS, SPLIT, chosen_presets
+from pipeline.bench.methods import COMPARED, SPLIT, chosen_recipes
 from pipeline.config.compose import compose, reading
 from pipeline.config.paths import PROJECT
 from pipeline.data.simulator.options import MOST_SUBJECTS
@@ -35,15 +35,15 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``presets=a,b`` for other recipes; all else as on the pipeline's command line.
+        ``recipes=a,b`` for other recipes; all else as on the pipeline's command line.
     """
-    presets, overrides = chosen_presets(arguments, RECIPES, PRESETS)
+    recipes, overrides = chosen_recipes(arguments, RECIPES, COMPARED)
     parts = []
-    for preset in presets:
-        config = compose(reading([f"experiment={preset}", *DATA, *SPLIT], overrides))
+    for recipe in recipes:
+        config = compose(reading([f"experiment={recipe}", *DATA, *SPLIT], overrides))
         table = run(config).decisions
         assert table is not None
-        parts.append(f"`{preset}`: mean F1 {table['f1'].mean(skipna=False):.3f}\n")
+        parts.append(f"`{recipe}`: mean F1 {table['f1'].mean(skipna=False):.3f}\n")
         parts.append(show_cells(show(table)) + "\n")
     found = find(Context(config))
     subjects = len({raw.subject for raw in found})

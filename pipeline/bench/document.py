@@ -13,7 +13,7 @@ import torch
 
 from pipeline.work.files import write_text, write_whole
 
-SEEDS_HEAD = "| what | AUC, mean of seeds | each | against the preset |"  # of `seeds_row`
+SEEDS_HEAD = "| what | AUC, mean of seeds | each | difference |"  # of `seeds_row`
 SEEDS_RULE = "|---|--:|---|--:|"
 
 

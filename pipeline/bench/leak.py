@@ -1,6 +1,6 @@
 """Whether any method knows what it cannot know.
 
-``python -m pipeline.bench.leak [presets=a,b] [overrides]`` trains each preset again on the
+``python -m pipeline.bench.leak [recipes=a,b] [overrides]`` trains each recipe again on the
 recordings of `pipeline.bench.methods`, with labels that are not theirs in training and held-out
 series alike, and writes the scores into ``docs/benchmark.md``:
 
@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import DATA, DOC, PRESETS, SPLIT, chosen_presets, pooled_auc
+from pipeline.bench.methods import COMPARED, DATA, DOC, SPLIT, chosen_recipes, pooled_auc
 from pipeline.config.compose import compose, reading
 from pipeline.data.kaggle_files import RawSeries
 from pipeline.data.recording import label_runs, series_name
@@ -113,26 +113,26 @@ def rhythm(jobs: list[Job], rate: float) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the presets on changed labels, print the table and write it.
+    """Run the recipes on changed labels, print the table and write it.
 
     Parameters
     ----------
     arguments : list of str
         As of `pipeline.bench.methods`.
     """
-    presets, overrides = chosen_presets(arguments, PRESETS)
+    recipes, overrides = chosen_recipes(arguments, COMPARED)
     overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]
     context = Context(compose(reading(["experiment=fbl_lda", "stage=filter"], overrides)))
     run(context.config)
     found, data = simulate.series(context), context.config.dataset
     kaggle = compose(["dataset=kaggle"]).dataset
-    aucs: dict[str, list[float]] = {preset: [] for preset in presets}
+    aucs: dict[str, list[float]] = {recipe: [] for recipe in recipes}
     for change in CHANGES:
         folder = context.derived / f"leak-{context.simulate_folder.key}" / change
         changed_raw(found, change, context.about.rate, folder)
-        for preset in presets:
-            brief = [BRIEF[preset]] if preset in BRIEF else []
-            config = compose(reading([f"experiment={preset}"], [*brief, *overrides]))
+        for recipe in recipes:
+            brief = [BRIEF[recipe]] if recipe in BRIEF else []
+            config = compose(reading([f"experiment={recipe}"], [*brief, *overrides]))
             splits = {
                 key: getattr(data, key) for key in ("train_series", "valid_series", "test_series")
             }
@@ -140,13 +140,13 @@ def main(arguments: list[str]) -> None:
                 kaggle, name=f"{data.name}-{change}", raw=str(folder),
                 subjects=sorted({raw.subject for raw in found}), **splits,
             )  # fmt: skip
-            print(f"\n{preset}, {change}")
-            aucs[preset].append(pooled_auc(config))
+            print(f"\n{recipe}, {change}")
+            aucs[recipe].append(pooled_auc(config))
     names = " | ".join(CHANGES)
-    lines = [f"| preset | {names} by {SHIFT_SECONDS:g} s |", "|---" + "|--:" * len(CHANGES) + "|"]
-    for preset, values in aucs.items():
+    lines = [f"| recipe | {names} by {SHIFT_SECONDS:g} s |", "|---" + "|--:" * len(CHANGES) + "|"]
+    for recipe, values in aucs.items():
         lines.append(
-            f"| {' '.join([preset, BRIEF.get(preset, '')]).strip()} | "
+            f"| {' '.join([recipe, BRIEF.get(recipe, '')]).strip()} | "
             + " | ".join(f"{value:.4f}" for value in values)
             + " |"
         )

@@ -1,9 +1,9 @@
 """All methods on the same recordings, split and scorer.
 
-``python -m pipeline.bench.methods [presets=a,b] [overrides]`` runs each preset in a process of its
+``python -m pipeline.bench.methods [recipes=a,b] [overrides]`` runs each recipe in a process of its
 own as the command line would, scores series 7-8 and prints the table. With all twelve subjects it
 also writes the table, and a picture of AUC against the time that the fits took, into ``docs/``, and
-the README's table. MLflow gets the same figures as one run with a child for each preset.
+the README's table. MLflow gets the same figures as one run with a child for each recipe.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")
-PRESETS = (
+COMPARED = (
     "fbl_lda", "fbl_lr", "fbl_delay_lr", "naive_lstm", "gru_taps", "hochberg_cnn", "paszke2015",
     "lstm", "lstm_global", "semi_markov", "stack",
 )  # fmt: skip
@@ -49,28 +49,28 @@ DATA = (
 # One model for all subjects has fewer updates an epoch on four of them than on the twelve that its
 # recipe is for.
 LONGER = {"naive_lstm": ("train.epochs=10",)}
-# One split for all, whatever a preset's own is; and nothing is fitted for the test series.
+# One split for all, whatever a recipe's own is; and nothing is fitted for the test series.
 SPLIT = (
     "dataset.train_series=[1,2,3,4,5,6]", "dataset.valid_series=[7,8]", "stage=evaluate",
 )  # fmt: skip
 
 
-def chosen_presets(
-    arguments: list[str], default: tuple[str, ...], known: tuple[str, ...] = PRESETS
+def chosen_recipes(
+    arguments: list[str], default: tuple[str, ...], known: tuple[str, ...] = COMPARED
 ) -> tuple[list[str], list[str]]:
-    """Split a command line into ``presets=a,b``, or all of `default`, and what goes to Hydra.
+    """Split a command line into ``recipes=a,b``, or all of `default`, and what goes to Hydra.
 
     Raises
     ------
     ConfigError
-        For a preset that is not among `known`.
+        For a recipe that is not among `known`.
     """
-    mark = "presets="
+    mark = "recipes="
     chosen = [a.removeprefix(mark).split(",") for a in arguments if a.startswith(mark)]
-    presets = chosen[-1] if chosen else list(default)
-    if unknown := [preset for preset in presets if preset not in known]:
-        raise ConfigError(f"presets={','.join(unknown)}: choose from {', '.join(known)}")
-    return presets, [a for a in arguments if not a.startswith(mark)]
+    recipes = chosen[-1] if chosen else list(default)
+    if unknown := [recipe for recipe in recipes if recipe not in known]:
+        raise ConfigError(f"recipes={','.join(unknown)}: choose from {', '.join(known)}")
+    return recipes, [a for a in arguments if not a.startswith(mark)]
 
 
 def measure(overrides: list[str]) -> float:
@@ -113,7 +113,7 @@ def fit_seconds(context: Context) -> float:
         if level is not context:
             planned += fold_jobs(level, found, context.config.stack.folds)
         for job in planned:
-            record = (place(level, job).path / f"{job.name}.json").read_text()
+            record = (place(level, job).path / f"{job.name}.json").read_text(encoding="utf-8")
             seconds += json.loads(record)["seconds"]
     return seconds
 
@@ -130,32 +130,32 @@ def rows_a_second(context: Context) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the presets and print the table; write it, with its picture, at full size.
+    """Run the recipes and print the table; write it, with its picture, at full size.
 
     Parameters
     ----------
     arguments : list of str
-        ``presets=a,b`` for some of them; all else as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; all else as on the pipeline's command line.
     """
-    presets, overrides = chosen_presets(arguments, PRESETS)
+    recipes, overrides = chosen_recipes(arguments, COMPARED)
     common = compose(reading([*DATA, *SPLIT], overrides))
     tracker = Tracker(replace(common, recipe="bench"), f"bench-{common.dataset.name}")
     aucs, costs = {}, {}
-    for preset in presets:
-        base = [f"experiment={preset}", *LONGER.get(preset, ()), *DATA, *SPLIT]
+    for recipe in recipes:
+        base = [f"experiment={recipe}", *LONGER.get(recipe, ()), *DATA, *SPLIT]
         wanted = reading(base, overrides)
         peak = measure(wanted)
         config = compose(wanted)
         context = Context(config)
         auc = pd.read_csv(context.results_folder.path / context.file("auc", "csv"), index_col=0)
         minutes = fit_seconds(context) / 60
-        aucs[preset] = auc.loc["pooled"]
+        aucs[recipe] = auc.loc["pooled"]
         own, speed = float(auc.loc["subject_mean", "mean"]), rows_a_second(context)
         between = " to ".join(f"{auc.loc[f'pooled_{end}', 'mean']:.3f}" for end in ("low", "high"))
-        costs[preset] = between, own, minutes, speed, peak
-        row = {f"auc_{event}": float(value) for event, value in aucs[preset].dropna().items()}
+        costs[recipe] = between, own, minutes, speed, peak
+        row = {f"auc_{event}": float(value) for event, value in aucs[recipe].dropna().items()}
         row |= {"auc_subject_mean": own, "fit_minutes": minutes, "rows_per_second": speed}
-        tracker.listen(preset, {"metrics": row | {"peak_gib": peak}, "step": 0})
+        tracker.listen(recipe, {"metrics": row | {"peak_gib": peak}, "step": 0})
     lines = scoring.show(pd.DataFrame(aucs).T).splitlines()
     table = [
         f"{lines[0]} 95 % over trials | subjects' mean | fit, minutes | rows/s | peak GiB |",
@@ -174,7 +174,7 @@ def main(arguments: list[str]) -> None:
     text = "\n".join(table)
     print(text)
     if len(subjects) == MOST_SUBJECTS:  # the documents hold the full size alone
-        minutes_and_auc = {name: (costs[name][2], float(aucs[name]["mean"])) for name in presets}
+        minutes_and_auc = {name: (costs[name][2], float(aucs[name]["mean"])) for name in recipes}
         write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
         write_between(DOC, "benchmark-full", text)
         front_page.write_methods()

@@ -53,7 +53,7 @@ def _plus(value: float, difference: float) -> Real:
     return Real(value, difference, False)
 
 
-# The published methods, by the preset that fits them.
+# The published methods, by the recipe that fits them.
 METHODS = {
     "fbl_lda": "AUC of FBL_LDA", "fbl_lr": "AUC of FBL_LR", "naive_lstm": "AUC of the naive LSTM",
     "gru_taps": "AUC of the GRU", "hochberg_cnn": "AUC of the CNN",

@@ -1,8 +1,9 @@
 """What each correction of the 2015 recipe is worth, on simulated recordings.
 
-``python -m pipeline.bench.recipe [overrides]`` trains the preset and, one by one, the preset with a
-correction, each with several seeds; scores them as Kaggle does; and writes the table into
-``docs/recipe-2015.md``. The network has 100 units instead of 280, to take a third of the time.
+``python -m pipeline.bench.recipe [overrides]`` trains ``paszke2015``, and then the same recipe with
+one correction after another, each with several seeds. It scores them as Kaggle does and writes the
+table into ``docs/recipe-2015.md``. The network has 100 units instead of 280, to take a third of the
+time.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from pipeline.stages.jobs import jobs
 from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "recipe-2015.md"
-PRESET = ("dataset=simulated", "experiment=paszke2015", "model.hidden=100", "stage=evaluate")
+RECIPE = ("dataset=simulated", "experiment=paszke2015", "model.hidden=100", "stage=evaluate")
 SEEDS = (0, 1)
 RESET = (
     "window.join=false", "window.streams=1", "window.batch=5", "window.length=800",
 )  # fmt: skip
 CORRECTIONS: dict[str, tuple[str, ...]] = {
-    "the preset": (),
+    "`paszke2015`": (),
     "scaler of all subjects' training series alone": ("train.scaler=shared",),
     "scaler of each subject's training series": ("train.scaler=subject",),
     "filter before decimating": ("filter.subsample=1", "filter.decimate=3"),
@@ -46,12 +47,12 @@ CORRECTIONS: dict[str, tuple[str, ...]] = {
         "train.scaler=subject", "filter.start=first", *RESET,
     ),
 }  # fmt: skip
-KEPT_STATE = "as the preset, the state not reset between predicted files (theirs)"
-PER_FILE = "as the preset, mean over files of each file's AUC (theirs)"
+KEPT_STATE = "`paszke2015`, the state not reset between predicted files (theirs)"
+PER_FILE = "`paszke2015`, mean over files of each file's AUC (theirs)"
 
 
 def _ways(context: Context) -> dict[str, float]:
-    """Score the preset's models the two ways in which its author's code differs from Kaggle's."""
+    """Score the recipe's models the two ways in which its author's code differs from Kaggle's."""
     found = find(context)
     truth, kept, files = [], [], []
     for job in jobs(context, found, final=False):
@@ -88,14 +89,14 @@ def main(overrides: list[str]) -> None:
     values: dict[str, list[float]] = {}
     for seed in SEEDS:
         for name, correction in CORRECTIONS.items():
-            chosen = [*PRESET, f"seed={seed}", *correction, *overrides]
+            chosen = [*RECIPE, f"seed={seed}", *correction, *overrides]
             config = compose(chosen)
             values.setdefault(name, []).append(pooled_auc(config))
             if not correction:
                 context = Context(config)
                 for way, value in _ways(context).items():
                     values.setdefault(way, []).append(value)
-    base = statistics.fmean(values["the preset"])
+    base = statistics.fmean(values["`paszke2015`"])
     lines = [SEEDS_HEAD, SEEDS_RULE]
     lines += [seeds_row(name, aucs, base) for name, aucs in values.items()]
     text = "\n".join(lines) + f"\n\n{machine(cores())}; seeds {', '.join(map(str, SEEDS))}.\n"

@@ -2,7 +2,7 @@
 
 ``python -m pipeline.bench.train`` times, in turns, the whole loop (planning, gathering batches,
 carrying state, schedule, clipping, taking stock, checkpoints) and a bare one on ready tensors of
-the same shape: `torch.nn.LSTM` with the preset's linear layers and dropout, loss, backward,
+the same shape: `torch.nn.LSTM` with the recipe's linear layers and dropout, loss, backward,
 optimiser. It prints the table and writes it to ``docs/bench-train.md``.
 """
 
@@ -34,13 +34,13 @@ from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.registry import make_features
 
 DOC = PROJECT / "docs" / "bench-train.md"
-PRESETS = ("lstm", "paszke2015")
+RECIPES = ("lstm", "paszke2015")
 ROUNDS = {"lstm": 7, "paszke2015": 3}
 SERIES, RAW_ROWS = 6, 187_000  # a subject's training series, of the mean length of the real ones
 
 
 class Bare(nn.Module):
-    """The preset's layers around `torch.nn.LSTM`, and nothing else."""
+    """The recipe's layers around `torch.nn.LSTM`, and nothing else."""
 
     def __init__(self, n_features: int, n_events: int, model: Model) -> None:
         super().__init__()
@@ -99,14 +99,14 @@ def whole_loop(options: LstmOptions, n_features: int, n_events: int, rows: int) 
 
 
 def main() -> None:
-    """Time both loops for each preset, print the table and write it between its markers."""
+    """Time both loops for each recipe, print the table and write it between its markers."""
     torch.set_num_threads(1)  # as the stages run them: a process a core
     lines = [
-        "| preset | batch x steps x features | loop, steps/s | bare, steps/s | ratio | rounds |",
+        "| recipe | batch x steps x features | loop, steps/s | bare, steps/s | ratio | rounds |",
         "| --- | --- | ---: | ---: | ---: | --- |",
     ]
-    for preset in PRESETS:
-        config = compose([f"experiment={preset}"])
+    for recipe in RECIPES:
+        config = compose([f"experiment={recipe}"])
         options = LstmOptions(config.window, config.model, config.train)
         bank = make_features(config.dataset.rate, plain(config.filter))
         n_features, n_events = bank.n_features(len(config.dataset.channels)), 6
@@ -114,7 +114,7 @@ def main() -> None:
         steps = len(plan_epoch([rows] * SERIES, options.window))
         loop, bare, ratios = [], [], []
         bare_loop(options, n_features, n_events, 3)  # warm
-        for number in tqdm(range(ROUNDS[preset]), desc=preset, leave=False):
+        for number in tqdm(range(ROUNDS[recipe]), desc=recipe, leave=False):
             for side in ("bare", "loop") if number % 2 else ("loop", "bare"):
                 if side == "bare":
                     bare.append(steps / bare_loop(options, n_features, n_events, steps))
@@ -123,7 +123,7 @@ def main() -> None:
             ratios.append(loop[-1] / bare[-1])
         window = options.window
         lines.append(
-            f"| {preset} | {window.batch} x {window.length} x {n_features} "
+            f"| {recipe} | {window.batch} x {window.length} x {n_features} "
             f"| {statistics.median(loop):.2f} | {statistics.median(bare):.2f} "
             f"| **{statistics.median(ratios):.2f}** "
             f"| {', '.join(f'{ratio:.2f}' for ratio in ratios)} |"

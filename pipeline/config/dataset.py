@@ -8,10 +8,18 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from pipeline.config.demand import Demand, demand_of
+from pipeline.config.demand import PLAIN_NAME, Demand, demand_of, is_plain_name
 from pipeline.data.names import LONGEST
 from pipeline.data.simulator.options import refusal
 from pipeline.data.sources import NUMBERED, SOURCES
+
+COLUMN = "must be names without commas and quotes, and not id or mean, which tables have already"
+
+
+def _is_column(name: str) -> bool:
+    """Tell whether a name may head a column of a CSV file beside those that are there."""
+    plain = name.isprintable() and name == name.strip() != "" and not set(name) & set(",\"'")
+    return plain and name not in ("id", "mean")
 
 
 @dataclass
@@ -74,16 +82,22 @@ class Dataset:
         """
         demand = demand_of("dataset", self)
         # It names a folder below data_dir and output_dir, and must not lead out of them.
-        demand(re.fullmatch(r"[\w-][\w .+-]*", self.name) is not None, "name",
-               "must be a plain folder name: letters, digits, and - + . within")  # fmt: skip
+        demand(is_plain_name(self.name), "name", PLAIN_NAME)
         demand(self.source in SOURCES, "source", f"choose from {', '.join(SOURCES)}")
         self.check_description(demand)
-        for key in ("channels", "events", "train_series", "valid_series", "test_series"):
-            values = list(getattr(self, key))
-            demand(len(values) > 0 or key in self.MAY_BE_EMPTY, key, "must not be empty")
-            demand(len(set(values)) == len(values), key, "names one thing twice")
-        for key in ("subjects", "train_series", "valid_series", "test_series"):
+        splits = ("train_series", "valid_series", "test_series")
+        for key in ("subjects", *splits):
             self._check_names(demand, key)
+        for key in ("channels", "events", "subjects", *splits):
+            values = list(getattr(self, key))
+            empty = key == "subjects" or key in self.MAY_BE_EMPTY
+            demand(len(values) > 0 or empty, key, "must not be empty")
+            demand(len(set(values)) == len(values), key, "names one thing twice")
+        # They are columns of tables; an event is part of a metric's name, too.
+        demand(all(map(_is_column, self.channels)), "channels", COLUMN)
+        measured = all(re.fullmatch(r"\w[\w.: /-]*", e) and ".." not in e for e in self.events)
+        demand(measured and all(map(_is_column, self.events)), "events",
+               f"{COLUMN}, of letters, digits and _ . : / -")  # fmt: skip
         seen = set(self.train_series)
         for key in ("valid_series", "test_series"):
             both = seen & set(getattr(self, key))

@@ -17,7 +17,7 @@ from omegaconf import MISSING
 
 from pipeline.config.dataset import Dataset
 from pipeline.config.decisions import Decisions
-from pipeline.config.demand import demand_of
+from pipeline.config.demand import PLAIN_NAME, demand_of, is_plain_name
 from pipeline.config.filters.base import Filter
 from pipeline.config.kinds import option_names
 from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
@@ -33,6 +33,7 @@ Stage = Enum(
 
 # Of the group ``train``: what every method reads.
 EVERY_METHOD_READS = ("scope", "refit")
+MOST_THREADS = 1024  # where a system cannot start so many, the whole process ends
 
 
 @dataclass
@@ -114,10 +115,16 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key}={getattr(value, 'name', value)}: {what}")
 
     demand(config.workers >= 0, "workers", "must be 0 (all cores) or more")
-    demand(config.threads >= 1, "threads", "must be 1 or more")
+    demand(1 <= config.threads <= MOST_THREADS, "threads", f"must be 1 to {MOST_THREADS}")
     demand(config.seed >= 0, "seed", "must be 0 or more")
-    plain_name = bool(config.recipe) and not set(config.recipe) & set("/\\")
-    demand(plain_name and not config.recipe.startswith("."), "recipe", "must be a plain name")
+    demand(is_plain_name(config.recipe), "recipe", PLAIN_NAME)
+    for key in ("data_dir", "output_dir"):
+        demand(bool(getattr(config, key).strip()), key, "must name a folder")
+    register = config.tracking.register
+    demand_of("tracking", config.tracking)(
+        register is None or (bool(register.strip()) and not set(register) & set("/:")),
+        "register", "must be a model's name, without / and :",
+    )  # fmt: skip
     config.dataset.check()
     if config.dataset.rate:  # else the files say it, and it is checked then
         config.filter.check(config.dataset.rate)

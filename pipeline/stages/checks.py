@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 import mne
 import numpy as np
 
+from pipeline.config.options import Stage
 from pipeline.errors import ConfigError
 from pipeline.features.registry import make_features
+from pipeline.work.files import probe
 
 if TYPE_CHECKING:
     from pipeline.stages.context import Context
 
 
 def check_before_work(context: Context) -> None:
-    """Refuse filters that cannot be built and a montage that MNE does not know.
+    """Refuse filters that cannot be built, a montage that MNE does not know, and a full disk.
 
     Parameters
     ----------
@@ -28,11 +30,29 @@ def check_before_work(context: Context) -> None:
         Naming the key and what to do.
     """
     check_montage(context.about.montage)
+    if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit):
+        check_output(context)
     for each in [context, *context.members]:
         if not each.members:
             check_bank(each)
     if context.entry.gpu:
         _ = context.device_type  # refused where there is no such device
+
+
+def check_output(context: Context) -> None:
+    """Refuse an output folder that cannot be written: it is written to after all training.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key and the reason.
+    """
+    try:
+        probe(context.results_folder.path)
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir={context.config.output_dir}: cannot be written ({error.strerror})"
+        ) from error
 
 
 def check_montage(name: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.config.paths import expanded
 from pipeline.data.kaggle_files import RawFile, find_sample
 from pipeline.data.names import series_name
 from pipeline.data.recording import Description
@@ -90,6 +91,6 @@ def check(context: Context, found: Sequence[Series]) -> None:
             if not raw.labelled
         }
         expected = expected_ids(rows)
-    path = Path(context.config.submission or "").expanduser()
+    path = expanded(context.config.submission or "")
     checked = check_submission(path, expected, context.about.events)
     context.say(f"{path}: {checked:,} rows, every rule kept")

@@ -1,11 +1,11 @@
-"""`make sweep`: search a recipe's most telling parameters, and write the best as a preset.
+"""`make sweep`: search a recipe's most telling parameters, and write the best as a new recipe.
 
 ``python -m pipeline.studies.search [trials=20] [study=NAME] [overrides]`` asks Optuna for values, a
 trial at a time, and runs the pipeline with them. Trials learn from the first of the training series
 and are scored on the last; the held-out series choose nothing, so that their score stays an honest
 one. The study is a file of its own: killed and given again, or with more trials, it goes on.
 
-``... search best [name=tuned] [study=NAME] [overwrite=true]`` writes the preset.
+``... search best [name=tuned] [study=NAME] [overwrite=true]`` writes the new recipe.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SPACE: dict[str, BaseDistribution] = {
     "model.projection": CategoricalDistribution((0, 8, 16, 32, 64)),
     "train.epochs": IntDistribution(3, 12),
 }
-# What a preset may say, and what a study's trials must have in common.
+# What the new recipe may say, and what a study's trials must have in common.
 GROUPS = ("filter", "method", "window", "model", "train", "stack")
 
 
@@ -294,15 +294,15 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
     return complete
 
 
-def write_preset(found: Study, name: str, overwrite: bool = False) -> Path:
-    """Write a study's best trial as a preset.
+def write_recipe(found: Study, name: str, overwrite: bool = False) -> Path:
+    """Write a study's best trial as a new recipe.
 
     Parameters
     ----------
     found : Study
         With a trial that has succeeded.
     name : str
-        Of the preset.
+        Of the recipe.
     overwrite : bool
         Whether it may replace one of the same name.
 
@@ -314,7 +314,7 @@ def write_preset(found: Study, name: str, overwrite: bool = False) -> Path:
     Raises
     ------
     ConfigError
-        If there is no such study, or a preset of this name already.
+        If there is no such study, or a recipe of this name already.
     """
     path = CONF / "experiment" / f"{name}.yaml"
     if not re.fullmatch(r"\w+", name):
@@ -390,7 +390,7 @@ def main(arguments: list[str]) -> None:
         if own["overwrite"] not in ("true", "false"):
             raise ConfigError(f"overwrite={own['overwrite']}: must be true or false")
         found = Study(compose(overrides), overrides, own["study"] or None)
-        path = write_preset(found, own["name"], own["overwrite"] == "true")
+        path = write_recipe(found, own["name"], own["overwrite"] == "true")
         print(path.read_text(encoding="utf-8"))
         print(f"{path}\nnow: make train RECIPE={path.stem}")
         return
@@ -404,7 +404,7 @@ def main(arguments: list[str]) -> None:
     print(f"best: trial {best.number}, mean AUC {best.value:.4f}, with")
     for key, value in best.params.items():
         print(f"  {key}={value}")
-    print("as a preset: make sweep-best NAME=tuned")
+    print("as a new recipe: make sweep-best NAME=tuned")
 
 
 def _stop(number: int, frame: object) -> None:

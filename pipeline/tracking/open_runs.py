@@ -48,9 +48,24 @@ class OpenRuns:
     def load(cls, path: Path | None) -> OpenRuns | None:
         """Read the file; None if there is none, or it is none of this version's."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8"))) if path else None
-        except (OSError, ValueError, TypeError):
+            read = cls(**json.loads(path.read_text(encoding="utf-8"))) if path else None
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        return read if read is None or read._is_sound() else None
+
+    def _is_sound(self) -> bool:
+        """Tell whether everything has its type."""
+        texts = [self.uri, *([] if self.parent is None else [self.parent])]
+        owner = self.process
+        return (
+            all(isinstance(text, str) for text in texts)
+            and isinstance(self.children, dict)
+            and all(isinstance(run, str) for run in self.children.values())
+            and isinstance(self.seconds, dict)
+            and all(isinstance(value, int | float) for value in self.seconds.values())
+            and (owner is None or (isinstance(owner, list) and len(owner) == 2))
+            and all(isinstance(number, int | float) for number in owner or [])
+        )
 
     def save(self, path: Path) -> None:
         """Write the file."""

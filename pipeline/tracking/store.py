@@ -20,10 +20,9 @@ from uuid import uuid4
 
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
-from pipeline.work.files import alone
+from pipeline.work.files import alone, probe
 
 BUSY_SECONDS = 10.0  # another command may be writing at this moment
-PROBE_BYTES = 1 << 16
 
 # Every column in which MLflow 3 keeps an absolute path; it has no call that changes them.
 PATHS = (
@@ -39,10 +38,19 @@ def default_uri() -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Give the file of a SQLite store; None for a server or another database."""
-    if not uri.startswith("sqlite:///"):
+    """Give the file of a SQLite store; None for a server or another database.
+
+    Raises
+    ------
+    PipelineError
+        It names no file.
+    """
+    if not uri.startswith("sqlite:"):
         return None
-    return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute()
+    name = uri.removeprefix("sqlite:///").split("?")[0]
+    if name in (uri, ":memory:") or name.endswith("/") or not name:
+        raise PipelineError(refusal(uri, "it names no file; write sqlite:///FILE"))
+    return Path(name).absolute()
 
 
 def artifact_folder(file: Path) -> Path:
@@ -87,7 +95,7 @@ def check(uri: str) -> None:
         return
     try:
         for folder in (file.parent, artifact_folder(file)):
-            _probe(folder)
+            probe(folder)
         if file.exists() and file.stat().st_size:
             with _connected(file) as connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -95,21 +103,6 @@ def check(uri: str) -> None:
                 connection.execute("ROLLBACK")
     except (OSError, sqlite3.Error) as error:
         raise PipelineError(refusal(uri, reason(error))) from error
-
-
-def _probe(folder: Path) -> None:
-    """Write some bytes into a folder, or into the one in which it would be made."""
-    folder = next(each for each in (folder, *folder.parents) if each.is_dir())
-    probe = folder / f".{uuid4().hex}.probe"
-    try:
-        with open(probe, "wb") as file:
-            file.write(bytes(PROBE_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(error.errno, f"{folder}: {error.strerror}") from error
-    finally:
-        probe.unlink(missing_ok=True)
 
 
 def reason(error: BaseException) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from joblib import Parallel
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from pipeline.errors import PipelineError
 from pipeline.work.messages import Direct, Mailbox, Receiver
@@ -69,10 +69,10 @@ class Local:
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             try:
                 yield from pool(calls)
-            except TerminatedWorkerError as error:
+            except BrokenProcessPool as error:
                 raise PipelineError(
-                    "a worker process was killed, most often for want of memory: with fewer "
-                    "workers=N the same command goes on from here"
+                    "a worker process was killed, perhaps for want of memory; what is done is "
+                    f"kept: give the same command again, or with fewer than workers={workers}"
                 ) from error
 
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from pipeline.errors import PipelineError
+
+PROBE_BYTES = 1 << 16
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -39,6 +42,28 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):  # the folder itself may be unreadable
+            hidden.unlink(missing_ok=True)
+
+
+def probe(folder: Path) -> None:
+    """Find out whether files can be written into a folder that may not be there yet.
+
+    Raises
+    ------
+    OSError
+        They cannot: the disk is full, something else has the folder's name, or it is forbidden.
+    """
+    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    hidden = there / f".{uuid4().hex}.probe"
+    try:
+        with open(hidden, "wb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, f"{there}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):  # there is no such folder
             hidden.unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import threading
 import time
@@ -63,7 +64,7 @@ def read_manifest(task: Task) -> dict[str, Any] | None:
         manifest = json.loads(task.manifest.read_text(encoding="utf-8"))
         outputs = manifest["outputs"]
         whole = all(len(known) == 3 for known in outputs.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return manifest if whole else None
 
@@ -220,10 +221,23 @@ def _do(task: Task, inputs: dict[str, str], report: _Reporter) -> None:
     except OSError as error:
         place = error.filename or folder
         raise PipelineError(f"{place}: {error.strerror or error}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise PipelineError(
+            f"{task.name}: needs more memory than there is; what is done is kept: give the same "
+            "command with fewer workers, or with smaller options"
+        ) from error
     finally:
         if not task.resumable:
             shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether there was too little memory; PyTorch says so in words alone."""
+    told = re.search("allocate memory|out of memory|enough memory", str(error))
+    return isinstance(error, MemoryError) or told is not None
 
 
 class _Reporter:

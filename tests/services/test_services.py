@@ -11,8 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import pytest
 
 from pipeline.config.paths import PROJECT
 from pipeline.tracking.experiments import below
-from tests.conftest import SMALL, free_port
+from tests.conftest import LIMIT, SMALL, answers, free_port, wait_until
 
 ON_PATH = shutil.which("initdb")  # Debian has it elsewhere
 FOUND = [Path(ON_PATH).parent] if ON_PATH else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -44,7 +42,7 @@ def database() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="gal-pg-", dir="/tmp"))  # a short path, for its socket
     port = free_port()
     try:
-        (folder / "password").write_text("test\n")
+        (folder / "password").write_text("test\n", encoding="utf-8")
         if os.getuid() == 0:
             for path in (folder, folder / "password"):
                 shutil.chown(path, "postgres", "postgres")
@@ -61,7 +59,7 @@ def database() -> Iterator[str]:
                         "-o", options, "start"),
             check=False, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        assert started.returncode == 0, (folder / "log").read_text()
+        assert started.returncode == 0, (folder / "log").read_text(encoding="utf-8")
         yield f"postgresql+psycopg2://postgres:test@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run(
@@ -76,7 +74,7 @@ def server(database, tmp_path_factory) -> Iterator[str]:
     """Start MLflow's server on the database, with a folder for the files; give its address."""
     folder = tmp_path_factory.mktemp("server")
     uri = f"http://127.0.0.1:{(port := free_port())}"
-    with open(folder / "log", "w") as log:
+    with open(folder / "log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [
                 sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database,
@@ -88,16 +86,8 @@ def server(database, tmp_path_factory) -> Iterator[str]:
                  "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{uri}/health", timeout=5):
-                    break
-            except OSError:
-                said = (folder / "log").read_text()
-                assert process.poll() is None, said
-                assert time.monotonic() < deadline, said
-                time.sleep(0.3)
+        said = folder / "log"
+        wait_until(lambda: answers(f"{uri}/health"), process, lambda: said.read_text("utf-8"))
         yield uri
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -119,7 +109,7 @@ def swept(server, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
             f"seed=range({len(SEEDS)})", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4",
             f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}",
         ],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=900,
+        cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT,
         env={**os.environ, "PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": server},
     )  # fmt: skip
     return folder, done

@@ -12,6 +12,8 @@ from omegaconf import MISSING
 
 from pipeline.config.demand import demand_of
 
+SLOWEST = 10  # seconds to a row of features
+
 
 @dataclass
 class Filter:
@@ -54,3 +56,5 @@ class Filter:
         demand(self.kind == named, "kind", f"belongs to other files than those of kind {named}")
         for key in ("subsample", "decimate"):
             demand(getattr(self, key) >= 1, key, "must be 1 or more")
+            demand(getattr(self, key) <= SLOWEST * rate, key,
+                   f"leaves less than one row in {SLOWEST} s")  # fmt: skip

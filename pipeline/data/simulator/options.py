@@ -17,7 +17,7 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "rate": (50, 5000),
     "simulation.subjects": (1, MOST_SUBJECTS),
     "simulation.series": (1, MOST_SERIES),
-    "simulation.trials": (0, None),
+    "simulation.trials": (0, 1000),
     "simulation.seed": (0, None),
     "simulation.snr": (0, 100),
     "simulation.artefacts": (0, 100),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -70,8 +72,15 @@ class Checkpoint:
         os.replace(hidden, self.path)
 
     def read(self) -> tuple[Progress, dict[str, Any]] | None:
-        """Read what `write` wrote last, and set the random numbers' state; None without a file."""
-        if not self.path.exists():
+        """Read what `write` wrote last, and set the random numbers' state.
+
+        Returns
+        -------
+        progress, parts : Progress and dict, or None
+            None if there is no file, or if it is damaged, e.g. cut short by a loss of power. The
+            training then begins anew, and ends with the same weights.
+        """
+        if not is_whole(self.path):
             return None
         stored = torch.load(self.path, map_location="cpu", weights_only=True)
         random = stored.pop("random")
@@ -79,3 +88,15 @@ class Checkpoint:
         if "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"], self.device)
         return Progress(**stored.pop("progress")), stored
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file of `torch.save` is there with the bytes that were written.
+
+    PyTorch itself does not compare the sums that it writes.
+    """
+    try:
+        with ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, BadZipFile, ValueError, RuntimeError, EOFError, struct.error):
+        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -127,6 +128,7 @@ class LSTM(nn.Module):
             if cell == "peephole":
                 register(f"weight_peep_l{layer}", 3 * hidden_size)
         self.reset_parameters()
+        self.flatten_parameters()
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew; with one seed, the same as `torch.nn.LSTM` draws."""
@@ -141,6 +143,28 @@ class LSTM(nn.Module):
             for layer in range(self.num_layers):
                 self.get_parameter(f"bias_ih_l{layer}")[forget] = self.forget_bias
                 self.get_parameter(f"bias_hh_l{layer}")[forget] = 0.0
+
+    def flatten_parameters(self) -> None:
+        """Lay a fused cell's weights side by side in a GPU's memory, in place.
+
+        The GPU's kernel reads them so. Else it copies them at every call, and PyTorch warns of it.
+        Elsewhere this changes nothing.
+        """
+        if self.cell != "fused":
+            return
+        # Without memory and without numbers of its own, so it draws none either.
+        twin = nn.LSTM(
+            self.input_size, self.hidden_size, self.num_layers, bias=self.bias, device="meta"
+        )
+        for name, parameter in self.named_parameters():
+            setattr(twin, name, parameter)
+        twin.flatten_parameters()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LSTM:
+        """Move or cast the parameters, which takes each of them to a place of its own."""
+        super()._apply(fn, recurse)
+        self.flatten_parameters()
+        return self
 
     def extra_repr(self) -> str:
         """Give the sizes first, then what differs from the defaults."""

@@ -8,12 +8,13 @@ import signal
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from pipeline.config.compose import checked, mistake, register
+from pipeline.config.compose import checked, empty_group, mistake, register
 from pipeline.config.paths import CONF
 from pipeline.errors import PipelineError
 from pipeline.tracking import sweep_runs as multirun
@@ -24,7 +25,7 @@ STOPPED = "stopped; the same command goes on from here"
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _main(composed: DictConfig) -> float | None:
     try:
-        config = checked(composed)
+        config = checked(composed, HydraConfig.get().overrides.task)
         from pipeline.stages.flow import run  # here: a mistake is told before torch is loaded
 
         result = run(config, multirun.say)
@@ -61,6 +62,9 @@ def main() -> None:
 
 def _tell(error: BaseException) -> int:
     """Say in one line what went wrong; give the exit status."""
+    if group := empty_group(sys.argv[1:]):
+        print(f"error: {group}: names no file of conf/{group.partition('=')[0]}", file=sys.stderr)
+        return 2
     if isinstance(error, KeyboardInterrupt):
         print(STOPPED, file=sys.stderr)
         return 130

@@ -43,6 +43,7 @@ def one_error(done: subprocess.CompletedProcess) -> str:
     [
         ("experiment=nope", ["experiment/nope", "fbl_lda, fbl_lr"]),
         ("model.hiden=3", ["model.hiden", "Key 'hiden' not in 'Model'"]),
+        ("experiment=null", ["experiment=null", "conf/experiment"]),
     ],
 )
 def test_a_typo_is_one_line(command, flags, override, parts):

@@ -92,6 +92,8 @@ def test_typos_and_wrong_types_name_the_key(tmp_path, override, key):
         ("train.learning_rate=0", "train.learning_rate"),
         ("stage=check", "submission=None: stage=check needs the file"),
         ("stage=simulate", "stage=.*dataset=simulated"),
+        ("+x=1", "x: there is no such key"),
+        ("+model.hiden=1", "model.hiden: there is no such key"),
         ("dataset.train_series=[[1]]", r"dataset.train_series=\[\[1\]\]: must be whole numbers"),
         ("dataset.subjects=[1,1]", r"dataset.subjects=\[1, 1\]: names one thing twice"),
         ("dataset.channels=['','Cz']", "dataset.channels=.*must be names"),
@@ -216,6 +218,9 @@ def test_another_method_s_options_are_not_in_a_method_s_class(tmp_path, method):
         (["stack.members=['fbl_lda dataset=simulated']"], "all members share dataset"),
         (["stack.members=['fbl_lda workers=1']"], "all members share workers"),
         (["stack.members=[stack]"], "it is a stack itself"),
+        (["stack.members=[3]"], "'3': .*must be a string"),
+        (["stack.members=['lstm +x=1']"], "x: there is no such key"),
+        (["stack.members=['lstm experiment=fbl_lda']"], "the member's recipe is its first word"),
         (["stack.members=[]"], r"stack.members=\[\]: .*needs members"),
         (["recipe=..", "stack.members=[lstm]"], "recipe"),
     ],
@@ -260,4 +265,4 @@ def test_what_cannot_be_built_is_refused_before_any_work(tmp_path, override, key
 
 def test_a_home_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="~nobody-of-that-name/x: there is no such home folder"):
-        Context(compose(["dataset=simulated", "data_dir=~nobody-of-that-name/x"]))
+        Context(compose(["dataset=simulated", "data_dir='~nobody-of-that-name/x'"]))

@@ -151,7 +151,7 @@ def test_a_file_that_is_no_store_is_refused(uri, tmp_path):
 
 @pytest.mark.parametrize(
     "uri",
-    ["sqlite:", "sqlite://", "sqlite:///", "sqlite:////", "sqlite:///:memory:", "sqlite:///a/"],
+    ["sqlite://", "sqlite:///", "sqlite:////", "sqlite:///:memory:", "sqlite:///a/"],
 )
 def test_an_address_that_names_no_file_is_refused(uri):
     with pytest.raises(PipelineError, match="it names no file"):

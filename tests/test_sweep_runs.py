@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import mlflow
 import pytest
@@ -18,7 +21,8 @@ from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
 from pipeline.work.machine import cores
-from tests.conftest import LIMIT, SMALL_RECIPE
+from tests.conftest import LIMIT, SMALL_RECIPE, wait_until
+from tests.test_resume import session_of
 
 pytestmark = pytest.mark.slow
 
@@ -222,3 +226,25 @@ def test_a_sweep_of_stages_that_record_nothing_makes_no_run(small_config, uri, t
     assert sweep.group is None
     assert not (tmp_path / "runs.db").exists()
     assert not multirun.is_job()
+
+
+def test_when_only_the_sweep_is_killed_its_jobs_end_too(tmp_path):
+    places = [f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}"]
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "pipeline", "-m", *SMALL_RECIPE, *places, "train.epochs=2000",
+            "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+        ],
+        cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: list(tmp_path.glob("data/derived/*/train-*/.subj*")), process)
+        process.kill()
+        process.wait()
+        limit = time.monotonic() + LIMIT
+        while left := session_of(process.pid):
+            assert time.monotonic() < limit, left
+            time.sleep(0.05)
+    finally:
+        with suppress(ProcessLookupError):  # they are all gone, as they should
+            os.killpg(process.pid, signal.SIGKILL)

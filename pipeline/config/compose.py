@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -113,6 +115,22 @@ def mistake(error: BaseException) -> str:
     return told
 
 
+def empty_group(arguments: Sequence[str]) -> str:
+    """Find a group that is given no file, e.g. ``experiment=null``; Hydra says nothing clear of it.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the command line.
+    """
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    for each in arguments:
+        group, _, value = each.partition("=")
+        if group in groups and re.fullmatch("null|[0-9.]+|true|false|", value):
+            return each
+    return ""
+
+
 def checked(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     """Turn what Hydra composed into the dataclasses, and check it.
 
@@ -130,10 +148,21 @@ def checked(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     """
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    _refuse_unknown(config)
     check(config)
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     refuse_unread(config, [each.get_key_element().lstrip("+~") for each in parsed])
     return config
+
+
+def _refuse_unknown(options: Any, place: str = "") -> None:
+    """Refuse keys that were added with a ``+`` and that nothing reads."""
+    known = {each.name for each in fields(options)}
+    for key, value in vars(options).items():
+        if key not in known:
+            raise ConfigError(f"{place}{key}: there is no such key, so nothing would read it")
+        if is_dataclass(value):
+            _refuse_unknown(value, f"{place}{key}.")
 
 
 def reading(wanted: Sequence[str], common: Sequence[str]) -> list[str]:
@@ -178,6 +207,8 @@ def compose_members(config: Config) -> list[Config]:
                 group = override.lstrip("+~").partition("=")[0].partition(".")[0]
                 if group in SHARED:
                     raise ConfigError(f"{override}: all members share {group} with the stack")
+                if group in ("experiment", "recipe", "hydra"):
+                    raise ConfigError(f"{override}: the member's recipe is its first word")
             wanted = reading([f"experiment={recipe}", *overrides], config.stack.overrides)
             member = compose(wanted)
             if member.stack.members:
@@ -185,7 +216,7 @@ def compose_members(config: Config) -> list[Config]:
             shared = {key: getattr(config, key) for key in SHARED}
             member = replace(member, **shared, seed=config.seed + member.seed)
             check(member)
-        except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as error:
             reason = mistake(error) if not isinstance(error, ConfigError) else str(error)
             raise ConfigError(f"stack.members: {text!r}: {reason}") from error
         members.append(member)

@@ -35,9 +35,13 @@ from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import GROUP, JOB, code_version, recording
 from pipeline.work.keys import digest
 from pipeline.work.machine import PARALLEL, cores
+from pipeline.work.messages import end_with_parent
 
 # Before training nothing is recorded, so there is nothing to group.
 RECORDED = (Stage.train, Stage.evaluate, Stage.submit)
+
+PARENT = "PIPELINE_PARENT"
+"""In the environment of a sweep's parallel jobs: the process that started them."""
 
 _current: Sweep | None = None
 
@@ -276,6 +280,7 @@ class Callback(HydraCallback):
         # Their bars would overwrite one another, and each would take all cores.
         if (at_once := jobs_at_once(config.hydra.launcher, len(sweep.jobs))) > 1:
             os.environ[PARALLEL] = str(at_once)
+            os.environ[PARENT] = str(os.getpid())
             os.environ["TQDM_DISABLE"] = "1"
         try:
             sweep.open(overrides)
@@ -287,6 +292,8 @@ class Callback(HydraCallback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say which job this is, in the process that does it."""
         if is_job():
+            if is_parallel():
+                end_with_parent(int(os.environ[PARENT]))
             overrides = " ".join(str(override) for override in config.hydra.overrides.task)
             name_job(int(config.hydra.job.num), overrides)
 

@@ -32,7 +32,7 @@ PICTURE = PROJECT / "docs" / "detection.png"
 DATA = ("dataset=simulated", "dataset.simulation.subjects=1", "tracking.enabled=false")
 TRIALS = 3  # drawn, from the middle of the series
 BEFORE, AFTER = 1.5, 2.0  # s: drawn before the first and after the last of these trials
-ELECTRODES = {"Fp1": "forehead", "C3": "left hand area", "Cz": "top", "O1": "back"}
+ELECTRODES = {"Fp1": "forehead", "C3": "above the left motor cortex", "Cz": "top", "O1": "back"}
 # Okabe and Ito's colours, which people with any kind of colour blindness can tell apart.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 

@@ -28,7 +28,7 @@ def _mne_bids() -> Any:
         import mne_bids
     except ImportError as error:
         raise PipelineError(
-            "BIDS data sets need MNE-BIDS: pip install 'grasp-and-lift[bids]'"
+            "BIDS data sets need MNE-BIDS: pip install -c constraints.txt -e '.[bids]'"
         ) from error
     return mne_bids
 

@@ -71,7 +71,7 @@ def _advice(path: Path, text: str) -> str:
     if "Unsupported file type" in text:
         return " (save it in a format that MNE reads, e.g. EDF, BrainVision, EEGLAB or FIF)"
     if "No module named" in text or ("required" in text and "install" in text):
-        return " (install it with `pip install 'grasp-and-lift[formats]'`)"
+        return " (install it with `pip install -c constraints.txt -e '.[formats]'`)"
     if ".fdt" in text:
         return " (put the .fdt file, which holds the samples, beside the .set file)"
     return ""

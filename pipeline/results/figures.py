@@ -325,6 +325,7 @@ def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str)
         marker = "osD^vPX"[number % 7]
         axes.plot(minutes, auc, marker, color=f"C{number % 10}", label=f"{name} {auc:.3f}")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(0.15, 0.15)
     axes.legend()
     axes.set(xlabel="minutes of fitting, all subjects", ylabel="pooled AUC")

@@ -24,6 +24,7 @@ from pipeline.config.live import Live
 from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
+from pipeline.config.parallel import Parallel
 from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
 
@@ -74,6 +75,7 @@ class Config:
     decisions: Decisions = field(default_factory=Decisions)
     live: Live = field(default_factory=Live)
     tracking: Tracking = field(default_factory=Tracking)
+    parallel: Parallel = field(default_factory=Parallel)
 
     @property
     def detector_options(self) -> Method | LstmOptions:
@@ -139,6 +141,7 @@ def check(config: Config) -> None:
     config.stack.check(len(config.dataset.train_series))
     config.decisions.check(len(config.dataset.train_series))
     config.live.check(config.stage.name)
+    config.parallel.check()
     demand_of("train", config.train)(
         isinstance(config.method, LstmMethod) or config.train.scaler is Scaler.subject,
         "scaler", f"must be subject with method.kind={config.method.kind}",

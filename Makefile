@@ -11,6 +11,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
 INSTALLED_BIDS := $(VENV)/.installed-bids
 INSTALLED_LIVE := $(VENV)/.installed-live
+INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
 # Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
@@ -46,6 +47,10 @@ $(INSTALLED_BIDS): $(INSTALLED)
 
 $(INSTALLED_LIVE): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[live]'
+	@touch $@
+
+$(INSTALLED_CLUSTER): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)
@@ -86,7 +91,7 @@ test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 test-fast: $(INSTALLED_DEV)  ## the tests that take no long time, in under 90 s
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-test-services: $(INSTALLED_DEV)  ## a sweep into MLflow's server on PostgreSQL, both started for it
+test-services: $(INSTALLED_DEV) $(INSTALLED_LIVE) $(INSTALLED_CLUSTER)  ## with MLflow's server on PostgreSQL, Dask's workers and LSL streams
 	$(RUN) -m pytest tests/services $(ARGS)
 
 lint: $(INSTALLED_DEV)  ## style, types and formatting
@@ -159,7 +164,7 @@ docs: $(INSTALLED_DOCS)  ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=true $(RUN) -m mkdocs build --strict --quiet
 	@echo "$(CURDIR)/site/index.html"
 
-lock: $(INSTALLED_DEV) $(INSTALLED_DOCS) $(INSTALLED_KAGGLE)  ## write the installed versions to constraints.txt
+lock: $(INSTALLED_DEV) $(INSTALLED_DOCS) $(INSTALLED_KAGGLE) $(INSTALLED_BIDS) $(INSTALLED_LIVE) $(INSTALLED_CLUSTER)  ## write the installed versions to constraints.txt
 	$(RUN) -m pip freeze --exclude-editable | sed "s/+cpu$$//" > constraints.txt
 
 clean:  ## remove what can be made again: derived files and outputs (not data/raw, not the runs)

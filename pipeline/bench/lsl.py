@@ -180,13 +180,13 @@ class Keep(NoView):
 def receive(plan: Plan, model: LiveModel) -> Outcome:
     """Take a plan's stream as ``stage=live`` does, until it ends."""
     lsl, about, view = load_lsl(), model.recipe.about, Keep()
-    predictor = warmed_up(model, CHUNK)
+    predictor, outlets = warmed_up(model, CHUNK), Outlets(lsl, plan.name, about)
     try:
         feed = LslFeed(lsl, plan.name, about, about.unit_volts, CHUNK, BUFFER, WAIT)
     except DataError as error:
         return Outcome(plan, refusal=str(error))
     session = Session(predictor, Decider(model.settings), Policy(about.rate, BRIDGE), feed.now)
-    play(feed, session, view, [Outlets(lsl, plan.name, about)], BUFFER)
+    play(feed, session, view, [outlets], BUFFER)
     return Outcome(plan, view.steps, session.summary())
 
 

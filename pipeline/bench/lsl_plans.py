@@ -100,7 +100,8 @@ def plans(signal: NDArray, about: Description, seconds: float, fault_seconds: fl
     without = [i for i in range(len(names)) if names[i] != gone]
 
     def less(rows_gone: Sequence[int] | slice) -> Part:
-        return part(*(np.delete(each, rows_gone, axis=0) for each in (x, t, t)))
+        samples, stamps = (np.delete(each, rows_gone, axis=0) for each in (x, t))
+        return part(samples, stamps, stamps)
 
     none = {"gaps": 0, "missing": 0, "restarts": 0, "jumps_back": 0, "lost": 0, "refused": 0}
     return [

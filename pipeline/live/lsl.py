@@ -86,9 +86,11 @@ def find_stream(lsl: ModuleType, name: str, seconds: float) -> Any | None:
 
 def describe_missing(lsl: ModuleType, name: str, seconds: float) -> str:
     """Say that a stream is not there, and which are."""
-    names = sorted({f"{info.name!r}" for info in lsl.resolve_streams(RESOLVE_SECONDS)})
-    there = f"there are {', '.join(names)}" if names else "there is no other one either"
-    return f"stream {name!r}: not found within {seconds:g} s; {there}"
+    own = {f"{name}-{kind}" for kind in (PROBABILITIES, ONSETS)}
+    there = {info.name for info in lsl.resolve_streams(RESOLVE_SECONDS)}
+    names = sorted(f"{each!r}" for each in there - own)
+    others = f"there are {', '.join(names)}" if names else "there is no other one either"
+    return f"stream {name!r}: not found within {seconds:g} s; {others}"
 
 
 class Inlet:

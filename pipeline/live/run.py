@@ -81,6 +81,7 @@ def run_live(config: Config) -> Summary:
     model = load(options, config.tracking.uri)
     about = model.recipe.about
     predictor = warmed_up(model, options.chunk_seconds)
+    outlets = Outlets(lsl, options.stream, about)  # before there are samples to wait for it
     print(f"waiting for the stream {options.stream!r}", flush=True)
     feed = LslFeed(
         lsl, options.stream, about, options.unit_volts, options.chunk_seconds,
@@ -89,7 +90,6 @@ def run_live(config: Config) -> Summary:
     policy = Policy(about.rate, options.bridge_seconds)
     session = Session(predictor, Decider(model.settings), policy, feed.now)
     title = f"{options.model}, subject {model.subject}, stream {options.stream}; {model.decided_by}"
-    outlets = Outlets(lsl, options.stream, about)
     return watched(feed, session, view, options, title, about, [outlets])
 
 

@@ -132,7 +132,7 @@ def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
 def resident_mib() -> float:
     """Give the memory that this process holds now; nan where the system does not tell."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
         return float("nan")
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -67,13 +67,15 @@ def replayed(model: str, *overrides: str) -> Iterator[str]:
     ]  # fmt: skip
     with TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with open(log, "w") as out:
+        with open(log, "w", encoding="utf-8") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, cwd=PROJECT)
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not (found := ADDRESS.search(log.read_text())):
+            while not (found := ADDRESS.search(log.read_text(encoding="utf-8"))):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise PipelineError(f"the replay did not start: {log.read_text().strip()}")
+                    raise PipelineError(
+                        f"the replay did not start: {log.read_text(encoding='utf-8').strip()}"
+                    )
                 time.sleep(0.1)
             yield found.group()
         finally:

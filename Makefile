@@ -10,6 +10,8 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
 INSTALLED_BIDS := $(VENV)/.installed-bids
+INSTALLED_LIVE := $(VENV)/.installed-live
+INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
 # Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
@@ -17,7 +19,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions fuzz calibrate picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -41,6 +43,14 @@ $(INSTALLED_KAGGLE): $(INSTALLED)
 
 $(INSTALLED_BIDS): $(INSTALLED)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bids]'
+	@touch $@
+
+$(INSTALLED_LIVE): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[live]'
+	@touch $@
+
+$(INSTALLED_CLUSTER): $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)
@@ -69,13 +79,19 @@ ui: $(INSTALLED)  ## look at the runs in MLflow, at the address that is printed 
 serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=models:/NAME@champion PORT=5001
 	@$(RUN) -m pipeline.tracking.server serve '$(PORT)' '$(MODEL)'
 
+live: $(INSTALLED_LIVE)  ## detect in an amplifier's stream: make live ARGS="model=models:/NAME@champion stream=NAME subject=3"
+	@$(RUN) -m pipeline stage=live $(ARGS)
+
+replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models:/NAME@champion subject=3 series=9"
+	@$(RUN) -m pipeline stage=replay dataset=$(DATASET) $(ARGS)
+
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(INSTALLED_DEV)  ## the tests that take no long time, in under 90 s
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-test-services: $(INSTALLED_DEV)  ## a sweep into MLflow's server on PostgreSQL, both started for it
+test-services: $(INSTALLED_DEV) $(INSTALLED_LIVE) $(INSTALLED_CLUSTER)  ## with MLflow's server on PostgreSQL, Dask's workers and LSL streams
 	$(RUN) -m pytest tests/services $(ARGS)
 
 lint: $(INSTALLED_DEV)  ## style, types and formatting
@@ -123,6 +139,12 @@ bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes n
 bench-decisions: $(INSTALLED)  ## onsets of lstm, semi_markov and stack at full size; writes docs/decisions.md
 	$(RUN) -m pipeline.bench.decisions $(ARGS)
 
+bench-live: $(INSTALLED)  ## time and memory of every recipe on a live signal; writes docs/live.md
+	$(RUN) -m pipeline.bench.live $(ARGS)
+
+bench-lsl: $(INSTALLED_LIVE)  ## a real LSL stream, and each fault of one, against the batch; writes docs/live.md
+	$(RUN) -m pipeline.bench.lsl $(ARGS)
+
 fuzz: $(INSTALLED)  ## 10,000 broken CSV files and zips through the readers: ARGS="cases=10000 seed=0"
 	@$(RUN) -m pipeline.bench.fuzz $(ARGS)
 
@@ -132,6 +154,9 @@ calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes d
 picture: $(INSTALLED)  ## draw a detection, the README's picture; writes docs/detection.png
 	$(RUN) -m pipeline.bench.picture $(ARGS)
 
+live-picture: $(INSTALLED_DEV)  ## look at a replay's page in Chromium; writes docs/live.png
+	$(RUN) -m pipeline.bench.watch $(ARGS)
+
 front-page: $(INSTALLED)  ## write the README's table of methods and the map of files in docs/design.md
 	$(RUN) -m pipeline.bench.front_page
 
@@ -139,7 +164,7 @@ docs: $(INSTALLED_DOCS)  ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=true $(RUN) -m mkdocs build --strict --quiet
 	@echo "$(CURDIR)/site/index.html"
 
-lock: $(INSTALLED_DEV) $(INSTALLED_DOCS) $(INSTALLED_KAGGLE)  ## write the installed versions to constraints.txt
+lock: $(INSTALLED_DEV) $(INSTALLED_DOCS) $(INSTALLED_KAGGLE) $(INSTALLED_BIDS) $(INSTALLED_LIVE) $(INSTALLED_CLUSTER)  ## write the installed versions to constraints.txt
 	$(RUN) -m pip freeze --exclude-editable | sed "s/+cpu$$//" > constraints.txt
 
 clean:  ## remove what can be made again: derived files and outputs (not data/raw, not the runs)

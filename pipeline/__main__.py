@@ -15,8 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from pipeline.config.compose import checked, empty_group, mistake, register
+from pipeline.config.live import STAGES as LIVE_STAGES
+from pipeline.config.live import full_keys
 from pipeline.config.paths import CONF
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking import sweep_runs as multirun
 
 STOPPED = "stopped; the same command goes on from here"
@@ -26,6 +28,13 @@ STOPPED = "stopped; the same command goes on from here"
 def _main(composed: DictConfig) -> float | None:
     try:
         config = checked(composed, HydraConfig.get().overrides.task)
+        if config.stage.name in LIVE_STAGES:
+            if multirun.is_job():
+                raise ConfigError(f"stage={config.stage.name}: runs by itself, without -m")
+            from pipeline.live.run import run as run_live
+
+            run_live(config)
+            return None
         from pipeline.stages.flow import run  # here: a mistake is told before torch is loaded
 
         result = run(config, multirun.say)
@@ -49,6 +58,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)  # as ctrl-C: the runs are marked, and it can go on later
     logging.captureWarnings(True)
     wanted = "HYDRA_FULL_ERROR" in os.environ
+    sys.argv[1:] = full_keys(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what goes wrong while composing is told below
     try:
         _main()

@@ -102,6 +102,7 @@ def test_every_key_that_a_page_sets_exists(page):
         "trials",
         "study",
         "recipes",
+        "minutes",
         "weights_only",
     }
     for key in re.findall(r"(?<![\w-])(?:[a-z_]+[./])*([a-z_]+)=[\w\[{.]", text):

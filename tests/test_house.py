@@ -15,7 +15,7 @@ PACKAGE = PROJECT / "pipeline"
 # A file imports from its own folder or from earlier in this line, never from later.
 ORDER = (
     "errors", "data", "config", "work", "features", "results", "tracking", "detectors", "serving",
-    "stages", "studies", "bench", "__main__",
+    "stages", "live", "studies", "bench", "__main__",
 )  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 FILE_LINES, CLASS_LINES, FUNCTION_LINES = 450, 250, 80

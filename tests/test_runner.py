@@ -266,7 +266,7 @@ def die(scratch, report, number):
 def test_a_worker_that_is_killed_is_told_in_one_line_and_leaves_no_half_output(tmp_path):
     folder = Folder(tmp_path / "derived", "killed", 1, ())
     tasks = [Task(folder, f"t{i}", (), (f"{i}.txt",), die, {"number": i}) for i in range(2)]
-    with pytest.raises(PipelineError, match=r"upper: a worker process was killed.*workers=2"):
+    with pytest.raises(PipelineError, match=r"a worker process was killed.*workers=2"):
         quiet(tasks, workers=2)
     assert not (folder.path / "1.txt").exists()
     again = quiet(tasks[:1], workers=2)  # the next command has workers again

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.data.recording import Recording
+from pipeline.errors import PipelineError
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
@@ -134,6 +136,44 @@ def test_the_champion_is_the_better_one(recorded):
         best = client.get_model_version_by_alias("grasp", "champion")
         assert best.version == {"before": before, "new": version.version}[expected]
     client.set_registered_model_alias("grasp", "champion", before)
+
+
+@pytest.mark.parametrize("kind", ["alias", "version", "run", "model"])
+def test_a_fitted_recipe_is_taken_from_a_run_or_the_registry(recorded, kind):
+    context, path, uri = recorded
+    version = mlflow.MlflowClient(uri).get_model_version_by_alias("grasp", "champion")
+    address = {
+        "alias": "models:/grasp@champion", "version": f"models:/grasp/{version.version}",
+        "run": f"runs:/{version.run_id}/model",
+        "model": mlflow.MlflowClient(uri).get_run(version.run_id).data.tags["model"],
+    }[kind]  # fmt: skip
+    recipe = FittedRecipe.load_logged(address, uri)
+    recording = Recording.load(context.ingest_folder.path, 2, 3, context.about)
+    got = recipe.predict(np.asarray(recording.signal), 2)
+    np.testing.assert_array_equal(got, submitted(path, recording.name))
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("models:/nobody@champion", "nobody"), ("models:/grasp@nobody", "nobody"),
+        ("models:/grasp/99", "99"), ("runs:/0123456789abcdef/model", "0123456789abcdef"),
+        ("grasp", "name one as models:/NAME@champion"),
+    ],
+)  # fmt: skip
+def test_an_unknown_model_is_told_in_one_line(recorded, address, what):
+    with pytest.raises(PipelineError, match=what) as refused:
+        FittedRecipe.load_logged(address, recorded[2])
+    told = str(refused.value)
+    assert told.startswith(f"model={address}: ")
+    assert "\n" not in told
+    assert "models:/NAME@champion" in told
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(PipelineError, match="there is no store of runs"):
+        FittedRecipe.load_logged("models:/grasp@champion", f"sqlite:///{tmp_path / 'none.db'}")
+    assert not list(tmp_path.iterdir())
 
 
 def with_data(body: dict, lines: list) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,29 +16,17 @@ from selenium.common.exceptions import (
     StaleElementReferenceException,
     TimeoutException,
 )
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from pipeline.bench.browser import NEEDS, is_there, open_browser
 from pipeline.config.paths import PROJECT
 from pipeline.stages.flow import run
 from tests.conftest import LIMIT, SMALL, answers, free_port, make_config, unless_given, wait_until
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_there(), reason=NEEDS)]
 RECIPES = ("lstm", "fbl_lda")
-# No sandbox, because root may have none; and nothing that would look for other machines.
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1900,1200",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +69,8 @@ def address(runs, tmp_path_factory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
     """A real browser without a window."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS:
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with open_browser(1900, 1200) as driver:
+        yield driver
 
 
 def wait(browser: webdriver.Chrome, what: Callable[[], object]) -> object:

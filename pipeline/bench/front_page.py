@@ -25,7 +25,7 @@ HEAD = (
 # The folders in the order in which they may import one another (docs/design.md).
 ORDER = (
     "data", "config", "work", "features", "results", "tracking", "detectors", "serving", "stages",
-    "studies", "bench",
+    "live", "studies", "bench",
 )  # fmt: skip
 
 

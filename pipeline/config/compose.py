@@ -30,7 +30,7 @@ OmegaConf.register_new_resolver("project", lambda text: str(path(text)), replace
 # What a stack's members have in common with it.
 SHARED = (
     "dataset", "stage", "threads", "workers", "device", "data_dir", "output_dir", "tracking",
-    "decisions",
+    "decisions", "live", "parallel",
 )  # fmt: skip
 
 
@@ -150,8 +150,9 @@ def checked(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     assert isinstance(config, Config)
     _refuse_unknown(config)
     check(config)
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    refuse_unread(config, [each.get_key_element().lstrip("+~") for each in parsed])
+    keys = set_keys(overrides)
+    refuse_unread(config, keys)
+    config.live.refuse_unread(config.stage.name, keys)
     return config
 
 
@@ -163,6 +164,12 @@ def _refuse_unknown(options: Any, place: str = "") -> None:
             raise ConfigError(f"{place}{key}: there is no such key, so nothing would read it")
         if is_dataclass(value):
             _refuse_unknown(value, f"{place}{key}.")
+
+
+def set_keys(overrides: Sequence[str]) -> list[str]:
+    """Name the keys and groups that overrides set."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [each.get_key_element().lstrip("+~") for each in parsed]
 
 
 def reading(wanted: Sequence[str], common: Sequence[str]) -> list[str]:

@@ -20,15 +20,21 @@ from pipeline.config.decisions import Decisions
 from pipeline.config.demand import PLAIN_NAME, demand_of, is_plain_name
 from pipeline.config.filters.base import Filter
 from pipeline.config.kinds import option_names
+from pipeline.config.live import Live
 from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
+from pipeline.config.parallel import Parallel
 from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
 
 Stage = Enum(
-    "Stage", ["simulate", "ingest", "bids", "filter", "train", "evaluate", "submit", "check"]
-)
+    "Stage",
+    [
+        "simulate", "ingest", "bids", "filter", "train", "evaluate", "submit", "check", "live",
+        "replay",
+    ],
+)  # fmt: skip
 
 # Of the group ``train``: what every method reads.
 EVERY_METHOD_READS = ("scope", "refit")
@@ -67,7 +73,9 @@ class Config:
     train: Train = field(default_factory=Train)
     stack: Stack = field(default_factory=Stack)
     decisions: Decisions = field(default_factory=Decisions)
+    live: Live = field(default_factory=Live)
     tracking: Tracking = field(default_factory=Tracking)
+    parallel: Parallel = field(default_factory=Parallel)
 
     @property
     def detector_options(self) -> Method | LstmOptions:
@@ -132,6 +140,8 @@ def check(config: Config) -> None:
     config.train.check(config.model)
     config.stack.check(len(config.dataset.train_series))
     config.decisions.check(len(config.dataset.train_series))
+    config.live.check(config.stage.name)
+    config.parallel.check()
     demand_of("train", config.train)(
         isinstance(config.method, LstmMethod) or config.train.scaler is Scaler.subject,
         "scaler", f"must be subject with method.kind={config.method.kind}",
@@ -189,6 +199,7 @@ def refuse_unread(config: Config, keys: list[str]) -> None:
     ConfigError
         Naming the key.
     """
+    config.live.refuse_unread(config.stage.name, keys)
     for key in keys:
         if not is_read(config, key):
             group = key.partition(".")[0]

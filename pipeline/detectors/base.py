@@ -18,6 +18,10 @@ Report = Callable[[float, dict[str, Any]], None]
 Line = dict[str, Any]
 """A line of a fit's history: ``epoch``, ``step``, ``loss``, ``learning_rate``, ..."""
 
+State = dict[str, Any]
+"""What a detector remembers of one series: arrays, and plain values. The arrays keep their shapes
+and types from the start to the end of a series."""
+
 
 @dataclass(frozen=True)
 class FitData:
@@ -89,6 +93,36 @@ class Detector(Protocol):
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, float32, shape (T', E)."""
+
+    def start(self, subject: Id) -> State:
+        """Give the state before a series' first row.
+
+        Parameters
+        ----------
+        subject : int or Name
+            Whose series it is; one that was learned from.
+        """
+
+    def push(self, features: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Predict the next rows of a series.
+
+        Each row is computed by itself, so the result is the same, to the last bit, however a series
+        is cut. `predict` computes many rows with one matrix product. A product's last bits depend
+        on its size, so the two differ by rounding errors.
+
+        Parameters
+        ----------
+        features : ndarray, shape (n', F)
+            The rows that follow those of the call before; there may be none.
+        state : dict
+            From `start` or the call before. It is not changed.
+
+        Returns
+        -------
+        logits : ndarray of float32, shape (n', E)
+        state : dict
+            For the next call.
+        """
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from pipeline.data.names import Id
-from pipeline.detectors.base import FitData, Line
+from pipeline.detectors import taps
+from pipeline.detectors.base import FitData, Line, State
+from pipeline.detectors.products import row_product
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
-from pipeline.detectors.taps import back
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
     from pipeline.config.methods.linear import LdaMethod, LrMethod
@@ -70,8 +71,8 @@ class LinearDetector:
         for series in data.fitted:
             ready = standardise(np.asarray(series.features), scalers[series.subject])
             rows = np.arange(0, len(ready), options.fit_every)
-            taps = back(rows, options.tap_count, options.tap_every)
-            x.append(ready[taps].reshape(len(rows), -1))
+            read = taps.back(rows, options.tap_count, options.tap_every)
+            x.append(ready[read].reshape(len(rows), -1))
             y.append(np.asarray(series.labels)[rows])
         features, labels = np.concatenate(x), np.concatenate(y)
         del x
@@ -90,9 +91,22 @@ class LinearDetector:
         ready, parts = standardise(features, self.scalers[subject]), []
         for begin in range(0, len(ready), CHUNK):
             rows = np.arange(begin, min(begin + CHUNK, len(ready)))
-            wide = ready[back(rows, self.count, self.every)].reshape(len(rows), -1)
+            wide = ready[taps.back(rows, self.count, self.every)].reshape(len(rows), -1)
             parts.append(wide @ self.weights + self.bias)
         return np.concatenate(parts).astype(np.float32)
+
+    def start(self, subject: Id) -> State:
+        """Give the state before a series' first row: no taps yet."""
+        return taps.start(self.count, self.every, len(self.scalers[subject][0]), subject)
+
+    def push(self, features: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Predict the next rows from their features, shape (n', F), and the taps before them."""
+        ready = standardise(features, self.scalers[state["subject"]])
+        wide, after = taps.follow(ready, state, self.count, self.every)
+        logits = np.empty((len(wide), len(self.bias)), dtype=np.float32)
+        for number, row in enumerate(wide.reshape(len(wide), -1)):  # never many at once: `push`
+            logits[number] = row_product(row, self.weights) + self.bias
+        return logits, after
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""

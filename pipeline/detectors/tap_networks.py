@@ -24,11 +24,11 @@ import torch
 from torch import nn
 
 from pipeline.data.names import Id
-from pipeline.detectors.base import FitData, Line
+from pipeline.detectors import taps
+from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.device import choose_device
 from pipeline.detectors.dropout import Dropout
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
-from pipeline.detectors.taps import back
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -189,9 +189,26 @@ class TapNetworkDetector:
         count, every, parts = self.method.tap_count, self.method.tap_every, []
         for begin in range(0, len(ready), CHUNK):
             rows = np.minimum(np.arange(begin, begin + CHUNK), len(ready) - 1)
-            taps = torch.from_numpy(back(rows, count, every)).to(device)
-            parts.append(self.network(ready[taps]).float().cpu().numpy())
+            read = torch.from_numpy(taps.back(rows, count, every)).to(device)
+            parts.append(self.network(ready[read]).float().cpu().numpy())
         return np.concatenate(parts)[: len(ready)]
+
+    def start(self, subject: Id) -> State:
+        """Give the state before a series' first row: no taps yet."""
+        return taps.start(self.method.tap_count, self.method.tap_every, self.n_features, subject)
+
+    @torch.inference_mode()
+    def push(self, features: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Predict the next rows from their features, shape (n', F), and the taps before them."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        ready = standardise(features, self.scalers[state["subject"]]).astype(np.float32)
+        read, after = taps.follow(ready, state, self.method.tap_count, self.method.tap_every)
+        logits = np.empty((len(read), self.n_events), dtype=np.float32)
+        for number in range(len(read)):  # never many at once, see `Detector.push`
+            row = torch.from_numpy(read[number : number + 1]).to(device)
+            logits[number] = self.network(row)[0].float().cpu().numpy()
+        return logits, after
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
@@ -271,8 +288,8 @@ class _Rows:
     def draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw so many rows: their taps, shape (B, count, F), and their labels, shape (B, E)."""
         rows = self.random.choice(self.candidates, count)
-        taps = torch.from_numpy(back(rows, self.count, self.every, self.first[rows]))
-        return self.x[taps.to(self.x.device)], self.y[rows]
+        read = torch.from_numpy(taps.back(rows, self.count, self.every, self.first[rows]))
+        return self.x[read.to(self.x.device)], self.y[rows]
 
 
 def _descend(
@@ -287,8 +304,8 @@ def _descend(
     lines: list[Line] = []
     loss_sum, since = 0.0, 0
     for update in range(1, updates + 1):
-        taps, labels = rows.draw(options.batch)
-        loss = nn.functional.binary_cross_entropy_with_logits(network(taps), labels)
+        read, labels = rows.draw(options.batch)
+        loss = nn.functional.binary_cross_entropy_with_logits(network(read), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

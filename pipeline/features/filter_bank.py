@@ -16,6 +16,13 @@ import mne
 import numpy as np
 from scipy.signal import sosfilt, sosfilt_zi
 
+try:
+    # private: what `sosfilt` itself calls, ten times as fast on a chunk of a few samples because
+    # the checks of `sosfilt` cost more than the filter
+    from scipy.signal._sosfilt import _sosfilt as run_sections
+except ImportError:  # another version of SciPy
+    run_sections = None
+
 # Power is floored at one squared unit of the signal before its logarithm is taken: far below any
 # electrode's noise, and it keeps the first samples, whose power is 0, finite.
 POWER_FLOOR = 1.0
@@ -119,7 +126,12 @@ class CausalFilter:
         """
         if not signal.shape[-1]:
             return signal, state  # which scipy refuses
-        return sosfilt(self.sos, signal, axis=-1, zi=state)
+        if run_sections is None:
+            return sosfilt(self.sos, signal, axis=-1, zi=state)
+        filtered = np.array(signal, dtype=np.float64, order="C")  # changed in place, as is `after`
+        after = np.array(state.transpose(1, 0, 2), order="C")
+        run_sections(self.sos, filtered, after)
+        return filtered, after.transpose(1, 0, 2)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
@@ -73,19 +74,31 @@ class FittedRecipe:
             features = side_by_side(parts, len(signal), self.every)
         else:
             if self.about.relative:
-                signal = signal - signal[0]
+                signal = less_the_first(signal, signal[0])
             features, _ = make_features(self.about.rate, self.bank).transform(signal)
         if not np.isfinite(features).all():
-            raise self._too_large(signal)
+            raise self.too_large(signal)
         return self.detectors[subject].predict(features, subject)
 
-    def _too_large(self, signal: np.ndarray) -> DataError:
-        """Name the sample that is too large to compute with."""
+    def too_large(self, signal: np.ndarray, place: str = "row {}") -> DataError:
+        """Name the sample that is too large to compute with, at a place such as ``row 7``."""
         row, column = np.unravel_index(np.abs(signal).argmax(), signal.shape)
         return DataError(
-            f"row {row}, channel {self.about.channels[column]}: {signal[row, column]:g} is too "
-            "large for a sample of EEG"
+            f"{place.format(row)}, channel {self.about.channels[column]}: "
+            f"{signal[row, column]:g} is too large for a sample of EEG"
         )
+
+    def demand_subject(self, subject: Id) -> None:
+        """Refuse a subject that was not learned from.
+
+        Raises
+        ------
+        DataError
+            Naming those that are known.
+        """
+        if subject not in self.detectors:
+            known = ", ".join(str(s) for s in self.detectors)
+            raise DataError(f"subject={subject}: none that was learned from; choose from {known}")
 
     def predict(self, signal: np.ndarray, subject: Id) -> np.ndarray:
         """Give the probability of every event at every sample.
@@ -109,9 +122,7 @@ class FittedRecipe:
         DataError
             For a subject that is not known, or a signal that is not numbers of this shape.
         """
-        if subject not in self.detectors:
-            known = ", ".join(str(s) for s in self.detectors)
-            raise DataError(f"subject={subject}: none that was learned from; choose from {known}")
+        self.demand_subject(subject)
         channels = len(self.about.channels)
         if signal.ndim != 2 or signal.shape[1] != channels or not len(signal):
             raise DataError(f"samples of shape {signal.shape}: expected (rows, {channels})")
@@ -125,8 +136,29 @@ class FittedRecipe:
         with ONE_AT_A_TIME, threads(1), np.errstate(over="ignore", invalid="ignore"):
             held = hold(self.logits(signal, subject), self.every, len(signal))
         if not np.isfinite(held).all():
-            raise self._too_large(signal)
+            raise self.too_large(signal)
         return sigmoid(held).astype(np.float32)
+
+    @classmethod
+    def load_logged(cls, address: str, uri: str | None = None) -> FittedRecipe:
+        """Read a recipe that a run has logged.
+
+        Parameters
+        ----------
+        address : str
+            MLflow's, e.g. ``models:/grasp@champion`` or ``runs:/RUN_ID/model``.
+        uri : str, optional
+            The store; by default ``MLFLOW_TRACKING_URI``, or else the project's.
+
+        Raises
+        ------
+        PipelineError
+            There is no such recipe, or the store cannot be reached.
+        """
+        from pipeline.tracking.logged_recipe import recipe_folder  # to predict, nobody needs MLflow
+
+        with TemporaryDirectory() as folder:
+            return cls.load(recipe_folder(address, Path(folder), uri))
 
     @classmethod
     def load(cls, folder: Path) -> FittedRecipe:
@@ -157,6 +189,16 @@ class FittedRecipe:
             detectors |= dict.fromkeys(map(identity, subjects), method.load(folder / name))
         members = tuple(cls.load(folder / f"member{i}") for i in range(stored["members"]))
         return cls(Description(**about), stored["every"], stored["bank"], members, detectors)
+
+
+def less_the_first(signal: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Subtract the series' first sample, shape (C,), from samples, shape (n, C).
+
+    Floats keep their type; the difference of two whole numbers need not fit into theirs.
+    """
+    if signal.dtype.kind == "f":
+        return signal - first.astype(signal.dtype)
+    return signal.astype(np.float64) - first
 
 
 def export(

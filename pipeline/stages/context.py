@@ -35,6 +35,7 @@ from pipeline.stages import (
     train,
 )
 from pipeline.tracking.runs import Tracker
+from pipeline.work.engines import engine
 from pipeline.work.machine import cores
 from pipeline.work.runner import Listen, Summary
 from pipeline.work.runner import run as run_tasks
@@ -121,7 +122,10 @@ class Context:
         self.valid_series = [identity(series) for series in data.valid_series]
         self.labelled = self.train_series + self.valid_series
         self.unlabelled = [identity(series) for series in data.test_series]
-        self.workers = config.workers or cores()
+        wanted = config.workers or cores()
+        place = config.parallel
+        self.engine = engine(place.engine.name, place.address, wanted)
+        self.workers = self.engine.size(wanted)
         self.entry = METHODS[config.method.kind]
         self.members = [Context(member, say, True) for member in compose_members(config)]
         self.every = config.stack.every if self.members else config.filter.every
@@ -252,7 +256,7 @@ class Context:
         self, title: str, tasks: list[Task], workers: int = 1, listen: Listen | None = None
     ) -> Summary:
         """Do a stage's tasks; what it took is recorded with the run."""
-        summary = run_tasks(title, tasks, workers, listen, self.say)
+        summary = run_tasks(title, tasks, workers, listen, self.say, self.engine)
         if summary.done:
             self.tracker.took(f"{self.label}{title}", summary.seconds)
         return summary

@@ -15,9 +15,49 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import AuthenticationError, connection
-from typing import Any
+from typing import Any, Protocol
 
 WATCH_SECONDS = 1.0
+
+
+class Outbox(Protocol):
+    """What a task sends its messages with, wherever it is done."""
+
+    def start(self) -> None:
+        """Get ready; called before anything is sent."""
+
+    def put(self, message: Any) -> None:
+        """Send a message."""
+
+
+class Receiver(Protocol):
+    """Receives the tasks' messages in its queue `messages`."""
+
+    messages: queue.Queue[Any]
+
+    def sender(self) -> Outbox:
+        """Give what a task sends with."""
+
+    def close(self) -> None:
+        """Receive no more; what was sent is in the queue."""
+
+
+class Direct:
+    """Sends and receives within one process."""
+
+    def __init__(self) -> None:
+        self.messages: queue.Queue[Any] = queue.Queue()
+        self.put = self.messages.put
+
+    def sender(self) -> Direct:
+        """Give itself."""
+        return self
+
+    def start(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 @cache

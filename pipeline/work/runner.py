@@ -13,27 +13,26 @@ from __future__ import annotations
 
 import json
 import os
-import queue
+import platform
 import re
 import shutil
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
 from pipeline.errors import PipelineError
+from pipeline.work.engines import Engine, Local
 from pipeline.work.files import alone, content, contents
 from pipeline.work.keys import digest
 from pipeline.work.machine import threads
-from pipeline.work.messages import Mailbox, Sender
+from pipeline.work.messages import Outbox
 from pipeline.work.tasks import Task
 
 Listen = Callable[[str, dict[str, Any]], None]
@@ -99,6 +98,7 @@ def run(
     workers: int = 1,
     listen: Listen | None = None,
     say: Callable[[str], None] = print,
+    engine: Engine | None = None,
 ) -> Summary:
     """Do those of a stage's tasks that are not done already, in parallel, under a progress bar.
 
@@ -115,6 +115,8 @@ def run(
         fails, that is raised when all tasks are done.
     say : callable
         Prints a line.
+    engine : Engine, optional
+        Where the work is done; without one on this machine.
 
     Returns
     -------
@@ -128,7 +130,8 @@ def run(
     """
     begun = time.perf_counter()
     tasks, summary, stale = list(tasks), Summary(stage), []
-    _mend({path for task in tasks for path in task.inputs}, workers, say)
+    engine = engine or Local()
+    _mend({path for task in tasks for path in task.inputs}, workers, say, engine)
     for task in tasks:
         inputs = contents(task.inputs)
         if is_fresh(task, inputs):
@@ -136,7 +139,7 @@ def run(
         else:
             stale.append((task, inputs))
     if stale:
-        _run_stale(stage, stale, min(workers, len(stale)), listen, summary)
+        _run_stale(stage, stale, min(workers, len(stale)), listen, summary, engine)
         summary.seconds = time.perf_counter() - begun
         for task, inputs in stale:
             is_fresh(task, inputs)  # remembers what was made
@@ -144,7 +147,7 @@ def run(
     return summary
 
 
-def _mend(files: set[Path], workers: int, say: Callable[[str], None]) -> None:
+def _mend(files: set[Path], workers: int, say: Callable[[str], None], engine: Engine) -> None:
     """Make files again whose bytes are not those that were recorded when they were made."""
     makers: dict[Path, Task] = {}
     for path in sorted(files):
@@ -157,13 +160,17 @@ def _mend(files: set[Path], workers: int, say: Callable[[str], None]) -> None:
     for manifest in makers:
         manifest.unlink(missing_ok=True)
     if makers:
-        run("repair", list(makers.values()), workers, None, say)
+        run("repair", list(makers.values()), workers, None, say, engine)
 
 
-def _execute(task: Task, inputs: dict[str, str], report: _Reporter) -> tuple[str, bool]:
+def _execute(task: Task, inputs: dict[str, str], report: _Reporter, key: str) -> tuple[str, bool]:
     """Do one task, unless another command does it meanwhile; tell whether it was done here."""
-    if isinstance(report.messages, Sender):  # in a worker
-        report.messages.start()
+    report.messages.start()
+    if task.key != key:
+        raise PipelineError(
+            f"a worker on {platform.node()} has other code, or other versions of packages, than "
+            "this program: install the same there, and start the workers again"
+        )
     folder = task.folder.path
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,7 +243,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 class _Reporter:
     """Carries a worker's progress to the process that draws the bar."""
 
-    def __init__(self, messages: Any, name: str, weight: float) -> None:
+    def __init__(self, messages: Outbox, name: str, weight: float) -> None:
         self.messages, self.name, self.left = messages, name, weight
 
     def __call__(self, progress: float, news: dict[str, Any]) -> None:
@@ -275,10 +282,10 @@ def _run_stale(
     workers: int,
     listen: Listen | None,
     summary: Summary,
+    engine: Engine,
 ) -> None:
-    mailbox = Mailbox() if workers > 1 else None
-    messages: queue.Queue[Any] = mailbox.messages if mailbox else queue.Queue()
-    sender = mailbox.sender() if mailbox else messages
+    mailbox = engine.mailbox(workers)
+    sender, messages = mailbox.sender(), mailbox.messages
     total = sum(task.weight for task, _ in stale)
     deaf: list[Exception] = []
     layout = "{desc:<9}{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining} {postfix}"
@@ -286,28 +293,15 @@ def _run_stale(
         drain = threading.Thread(target=_drain, args=(messages, bar, listen, deaf), daemon=True)
         drain.start()
         try:
-            jobs = (
-                delayed(_execute)(task, inputs, _Reporter(sender, task.name, task.weight))
+            calls = [
+                delayed(_execute)(task, inputs, _Reporter(sender, task.name, task.weight), task.key)
                 for task, inputs in stale
-            )
-            # Loky by name: inside of a sweep's job joblib would take threads, which share a seed.
-            pool = Parallel(
-                n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1
-            )
-            with warnings.catch_warnings():
-                # One that has grown is replaced by joblib between two tasks; nothing is lost.
-                warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-                for name, worked in pool(jobs):
-                    (summary.done if worked else summary.fresh).append(name)
-        except BrokenProcessPool as error:
-            raise PipelineError(
-                f"{stage}: a worker process was killed, perhaps for want of memory; what is done "
-                f"is kept: give the same command again, or with fewer than workers={workers}"
-            ) from error
+            ]
+            for name, worked in engine.do(calls, workers, stale[0][0].folder.path):
+                (summary.done if worked else summary.fresh).append(name)
         finally:
+            mailbox.close()
             messages.put(None)
             drain.join()  # what was reported is recorded before this stage ends
-            if mailbox:
-                mailbox.close()
     if deaf:  # only now: the work itself is done and kept
         raise deaf[0]

@@ -1,4 +1,4 @@
-"""The LSTM as a detector: fit, predict, save, load."""
+"""The LSTM as a detector: fit, predict, start, push, save, load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.data.names import Id, identity
-from pipeline.detectors.base import FitData, Line
+from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
 from pipeline.detectors.lstm.scaling import Scalers, standardise
 
@@ -71,6 +71,31 @@ class LstmDetector:
             Logits.
         """
         return predict(self.network, self.standardise(features, subject), self.stride)
+
+    def start(self, subject: Id) -> State:
+        """Give the state before a series' first row: zero, for each of the interleaved phases."""
+        parts = [part.cpu().numpy() for part in self.network.start(self.stride)]
+        return {"subject": subject, "phase": 0, "parts": parts}
+
+    @torch.inference_mode()
+    def push(self, features: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Predict the next rows from their features, shape (n', F)."""
+        if self.network.training:
+            self.network.eval()
+        device = next(self.network.parameters()).device
+        mean, matrix = self.scalers[state["subject"]]
+        parts = [torch.from_numpy(part.copy()).to(device) for part in state["parts"]]
+        logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
+        rows, phase = torch.from_numpy(np.array(features, dtype=np.float32)), state["phase"]
+        for number in range(len(rows)):  # never many at once, see `Detector.push`
+            ready = (rows[[number, number]] - mean) @ matrix
+            lane = tuple(part[:, [phase, phase]] for part in parts)
+            y, lane = self.network(ready[:, None].to(device), lane)
+            for part, after in zip(parts, lane, strict=True):
+                part[:, phase] = after[:, 0]
+            logits[number] = y[0, 0].float().cpu().numpy()
+            phase = (phase + 1) % self.stride
+        return logits, state | {"phase": phase, "parts": [part.cpu().numpy() for part in parts]}
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""

@@ -76,8 +76,27 @@ class Chain:
             The products of responses and row: log likelihoods, but for what depends on the state
             alone.
         """
-        ready = standardise(features, (self.mean, self.deviation)).astype(np.float32)
-        surprise = ready[:, -self.past.shape[1] :] - predict_from_past(ready, lags, self.past)
+        ready = self.standardise(features)
+        return self.fits(ready, predict_from_past(ready, lags, self.past))
+
+    def standardise(self, features: np.ndarray) -> np.ndarray:
+        """Standardise features, shape (T', F)."""
+        return standardise(features, (self.mean, self.deviation)).astype(np.float32)
+
+    def fits(self, ready: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Measure how well each response fits what was not predicted of each row.
+
+        Parameters
+        ----------
+        ready, predicted : ndarray, shape (T', F) and (T', O)
+            Standardised features, and what earlier rows predict of the last O of them.
+
+        Returns
+        -------
+        after, before : ndarray of float32, shape (T', E, A) and (T', E, B)
+            See `evidence`.
+        """
+        surprise = ready[:, -self.past.shape[1] :] - predicted
         row = weigh(surprise @ self.whiten) @ self.axes
         both = (np.tensordot(row, each, axes=(1, 2)) for each in (self.after, self.before))
         after, before = (np.clip(each, -MOST_EVIDENCE, MOST_EVIDENCE) for each in both)
@@ -109,8 +128,13 @@ def pasts(ready: np.ndarray, observed: int, lags: int) -> Iterable[np.ndarray]:
 
 def predict_from_past(ready: np.ndarray, lags: int, weights: np.ndarray) -> np.ndarray:
     """Predict each row's observed features from earlier rows, see `pasts`; shape (T', O)."""
-    predicted, begin = np.zeros((len(ready), weights.shape[1]), dtype=np.float32), 0
-    for part in pasts(ready, weights.shape[1], lags):
+    return predict_from_parts(pasts(ready, weights.shape[1], lags), len(ready), weights)
+
+
+def predict_from_parts(parts: Iterable[np.ndarray], rows: int, weights: np.ndarray) -> np.ndarray:
+    """Predict so many rows' observed features from what `pasts` gives; shape (T', O)."""
+    predicted, begin = np.zeros((rows, weights.shape[1]), dtype=np.float32), 0
+    for part in parts:
         predicted += part @ weights[begin : begin + part.shape[1]]
         begin += part.shape[1]
     return predicted

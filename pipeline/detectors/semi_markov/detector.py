@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from pipeline.data.names import Id, identity
-from pipeline.detectors.base import FitData, Line
-from pipeline.detectors.semi_markov.belief import follow
-from pipeline.detectors.semi_markov.chain import Chain
+from pipeline.detectors.base import FitData, Line, State
+from pipeline.detectors.semi_markov.belief import Belief, follow
+from pipeline.detectors.semi_markov.chain import Chain, predict_from_parts
 from pipeline.detectors.semi_markov.notes import sentences
 from pipeline.detectors.semi_markov.order import Order
 from pipeline.errors import DataError
@@ -41,6 +41,8 @@ class SemiMarkovDetector:
     chains: dict[Id, Chain]
     lags: int
     half: int
+    beliefs: dict[Id, Belief] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By subject, once a stream has needed it: costly to make."""
 
     @classmethod
     def fit(cls, data: FitData, options: SemiMarkovMethod) -> tuple[SemiMarkovDetector, list[Line]]:
@@ -89,9 +91,41 @@ class SemiMarkovDetector:
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
         chain = self.chains[subject]
-        chance = np.clip(follow(chain, self.half, *chain.evidence(features, self.lags)),
-                         CERTAIN, 1 - CERTAIN)  # fmt: skip
-        return (np.log(chance) - np.log1p(-chance)).astype(np.float32)
+        return _logits(follow(chain, self.half, *chain.evidence(features, self.lags)))
+
+    def start(self, subject: Id) -> State:
+        """Give the state before a series' first row: no rows, and the chain's first weights."""
+        chain = self.chains[subject]
+        past = np.zeros((self.lags, len(chain.mean)), dtype=np.float32)
+        belief = self._belief(subject)
+        return {"subject": subject, "rows": 0, "past": past} | belief.weights()
+
+    def push(self, features: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Predict the next rows from their features, shape (n', F)."""
+        chain, past, lags = self.chains[state["subject"]], state["past"], self.lags
+        ready = chain.standardise(features)
+        if len(ready) and not state["rows"]:
+            past = np.broadcast_to(ready[:1], past.shape)  # as `earlier` has it
+        together, observed = np.concatenate([past, ready]), chain.past.shape[1]
+        belief = self._belief(state["subject"])
+        belief = belief.resumed(**{name: state[name] for name in belief.weights()})
+        chance = np.empty((len(ready), len(chain.after)), dtype=np.float32)
+        for number in range(len(ready)):  # never many at once, see `Detector.push`
+            now = number + lags
+            parts = [together[now - 1 : now]]
+            parts += [together[now - lag :][:1, -observed:] for lag in range(2, lags + 1)]
+            predicted = predict_from_parts(parts, 1, chain.past)
+            after, before = chain.fits(together[now : now + 1], predicted)
+            belief.step(after[0], before[0])
+            chance[number] = belief.chances()
+        kept = {"rows": state["rows"] + len(ready), "past": together[len(ready) :].copy()}
+        return _logits(chance), state | kept | belief.weights()
+
+    def _belief(self, subject: Id) -> Belief:
+        """Give the belief of a series' start; it is never stepped itself, only resumed from."""
+        if subject not in self.beliefs:
+            self.beliefs[subject] = Belief(self.chains[subject], self.half)
+        return self.beliefs[subject]
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
@@ -117,3 +151,9 @@ class SemiMarkovDetector:
                 }
             chains[identity(subject)] = Chain(**parts)
         return cls(chains, stored["lags"], stored["half"])
+
+
+def _logits(chance: np.ndarray) -> np.ndarray:
+    """Turn chances into logits, float32."""
+    chance = np.clip(chance, CERTAIN, 1 - CERTAIN)
+    return (np.log(chance) - np.log1p(-chance)).astype(np.float32)

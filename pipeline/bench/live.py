@@ -1,0 +1,209 @@
+"""How long each recipe takes for a chunk of a live signal, and whether its memory grows.
+
+``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe in haste,
+at its full size, on a few simulated trials: how long a prediction takes does not depend on how good
+it is. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all
+recipes were measured, it writes the table into ``docs/live.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from pipeline.bench.document import machine, write_between
+from pipeline.bench.methods import chosen_recipes
+from pipeline.config.compose import compose, compose_members, reading
+from pipeline.config.options import Config, is_read, plain
+from pipeline.config.paths import CONF, PROJECT
+from pipeline.data.recording import Description, Recording
+from pipeline.data.simulator.options import SimulationConfig
+from pipeline.data.simulator.simulate import simulate_series
+from pipeline.detectors.base import FitData
+from pipeline.detectors.registry import METHODS
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.member_logits import side_by_side
+from pipeline.features.registry import make_features
+from pipeline.serving.fitted_recipe import FittedRecipe, export
+from pipeline.serving.stream import Stream
+from pipeline.work.machine import cores
+
+DOC = PROJECT / "docs" / "live.md"
+RECIPES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
+TRIALS = 5  # of each of the two series that a recipe is fitted on
+CHUNK = 10  # samples
+TIMED = 3000  # chunks: a minute
+# Of the signal over which memory is watched. An hour of it takes minutes, of a stack half an hour.
+MINUTES = {"lstm": 60.0, "semi_markov": 60.0, "stack": 15.0}
+FEW_MINUTES = 5.0  # of all other recipes
+# A short fit; none of these changes a detector's size.
+HASTE = ("method.updates=1", "method.iterations=3", "train.epochs=1")
+# What must be a batch at least: the series here are short.
+SHORT = {"paszke2015_default": ("window.batch=5",)}
+
+
+def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> FittedRecipe:
+    """Fit a recipe, of any quality, and export it.
+
+    Parameters
+    ----------
+    config : Config
+        The recipe.
+    recordings : list of Recording
+        Of one subject; what to fit on. A stack's second level is fitted on what its members say of
+        the series that they were fitted on.
+    folder : Path
+        New; `FittedRecipe.load` reads it.
+    """
+    about, subject = recordings[0].about, recordings[0].subject
+    with TemporaryDirectory() as scratch:
+        members = [
+            fit_in_haste(member, recordings, Path(scratch) / f"member{number}")
+            for number, member in enumerate(compose_members(config))
+        ]
+        bank = None if members else plain(config.filter)
+        every = config.stack.every if members else config.filter.every
+        fitted = []
+        for recording in recordings:
+            if bank is None:
+                logits = [(each.logits(recording.signal, subject), each.every) for each in members]
+                features = side_by_side(logits, len(recording.signal), every)
+            else:
+                features, _ = make_features(about.rate, bank).transform(recording.signal)
+            assert recording.events is not None
+            labels = np.ascontiguousarray(recording.events[::every])
+            moments = Moments.of(features)
+            fitted.append(FeatureSeries(subject, recording.series, features, labels, moments))
+        data = FitData(
+            name=config.recipe, fitted=fitted, held_out=[], shared=[], events=about.events,
+            seed=config.seed, device="cpu", epochs=None, scratch=Path(scratch),
+            report=lambda progress, news: None,
+        )  # fmt: skip
+        kind = config.method.kind
+        detector, _ = METHODS[kind].load().fit(data, config.detector_options)
+        detector.save(Path(scratch) / "model.pt")
+        models = {Path(scratch) / "model.pt": [subject]}
+        export(folder, about, every, bank, kind, models, len(members))
+        for number in range(len(members)):
+            shutil.copytree(Path(scratch) / f"member{number}", folder / f"member{number}")
+    return FittedRecipe.load(folder)
+
+
+def in_haste(recipe: str, overrides: Sequence[str] = ()) -> Config:
+    """Compose a recipe of full size whose fit is short."""
+    chosen = compose([f"experiment={recipe}", "dataset=simulated"])
+    read = [each for each in HASTE if is_read(chosen, each.partition("=")[0])]
+    members = [f"stack.overrides=[{','.join(HASTE)}]"] if chosen.stack.members else []
+    base = [f"experiment={recipe}", "dataset=simulated", *read, *SHORT.get(recipe, ()), *members]
+    return compose(reading(base, list(overrides)))
+
+
+def simulated(number: int, trials: int) -> Recording:
+    """Simulate a series of the competition's first subject."""
+    about = Description.of(compose(["dataset=kaggle"]).dataset)
+    return simulate_series(SimulationConfig(trials=trials), about, 1, number)
+
+
+def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
+    """Time so many chunks of `CHUNK` samples of a signal, which is repeated.
+
+    Returns
+    -------
+    ndarray, shape (count, 2)
+        What each chunk took of the processor's time, and of the clock's, in seconds.
+    """
+    chunks = np.array_split(signal[: len(signal) // CHUNK * CHUNK], len(signal) // CHUNK)
+    seconds = np.empty((count, 2))
+    for number in range(count):
+        begun = time.thread_time(), time.perf_counter()
+        stream.push(chunks[number % len(chunks)])
+        seconds[number] = time.thread_time() - begun[0], time.perf_counter() - begun[1]
+    return seconds
+
+
+def resident_mib() -> float:
+    """Give the memory that this process holds now; nan where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return float("nan")
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
+    """Push so many minutes of signal; give by how much the process grew after the first one."""
+    rate = round(stream.recipe.about.rate)
+    first = 0.0
+    for second in range(round(60 * minutes)):
+        at = second * rate % (len(signal) - rate)
+        stream.push(signal[at : at + rate])
+        if second == 59:
+            first = resident_mib()
+    return resident_mib() - first
+
+
+def measure(
+    recipe: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
+) -> str:
+    """Measure one recipe; give its line of the table."""
+    with TemporaryDirectory() as folder:
+        fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
+    stream, signal = Stream(fitted, recordings[0].subject), recordings[2].signal
+    seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
+    (half, half_clock), (most, most_clock) = np.percentile(seconds, [50, 99], axis=0)
+    size = len(stream.snapshot()) / 2**10
+    watched = MINUTES.get(recipe, FEW_MINUTES) if minutes is None else minutes
+    grown = f"{growth_mib(stream, signal, watched):+.1f} in {watched:g} min" if watched else ""
+    times = f"{half:.2f} | {most:.2f} | {half_clock:.2f} | {most_clock:.2f}"
+    return f"| `{recipe}` | {times} | {size:,.0f} | {grown} |"
+
+
+def main(arguments: list[str]) -> None:
+    """Measure the recipes, and print their table; write it if all were measured.
+
+    Parameters
+    ----------
+    arguments : list of str
+        ``recipes=a,b`` for some of them; ``minutes=N`` to watch the memory for so long, 0 for not
+        at all; all else as on the pipeline's command line.
+    """
+    mark = "minutes="
+    given = [each.removeprefix(mark) for each in arguments if each.startswith(mark)]
+    try:
+        minutes = float(given[-1]) if given else None
+    except ValueError:
+        raise ConfigError(f"minutes={given[-1]}: must be a number") from None
+    rest = [each for each in arguments if not each.startswith(mark)]
+    recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES)
+    recordings = [simulated(number, TRIALS) for number in (1, 2, 3)]
+    table = [
+        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB "
+        "| growth, MiB |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    print("\n".join(table), flush=True)
+    for recipe in recipes:
+        table.append(measure(recipe, recordings, minutes, overrides))
+        print(table[-1], flush=True)
+    load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    about = (
+        f"{machine(cores())}{load}; one thread, {TIMED:,} chunks of {CHUNK} samples, 32 channels."
+    )
+    table += ["", about, ""]
+    if recipes == list(RECIPES) and not overrides:
+        write_between(DOC, "live", "\n".join(table))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except PipelineError as error:
+        sys.exit(f"error: {error}")

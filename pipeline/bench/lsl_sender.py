@@ -1,0 +1,151 @@
+"""An amplifier for the bench: sends what files say as streams, and takes the results back.
+
+``python -m pipeline.bench.lsl_sender FOLDER`` is started by `pipeline.bench.lsl`. Each line of its
+standard input names a plan ``FOLDER/NAME.npz``, which is then sent. It answers ``sent NAME`` when a
+plan is sent and its results have been taken.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.live.lsl import ONSETS, PROBABILITIES, load_lsl
+
+CONNECT_SECONDS = 60.0
+SETTLE_SECONDS = 3.0  # from a program's connection until it surely takes samples as they come
+CHUNK = 10  # samples that are sent at once
+TICK_SECONDS = 0.002
+LAST_SECONDS = 0.5  # that a stream stays after its last sample
+QUIET_SECONDS = 2.0  # without a result, after the last sample was sent
+LONGEST = 1 << 20  # samples that are taken back at once
+
+
+def send_plan(lsl: Any, folder: Path, name: str) -> None:
+    """Send a plan's parts, each as a stream of its own that ends."""
+    told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    arrays = np.load(folder / f"{name}.npz")
+    finished = threading.Event()
+    taken = threading.Thread(target=take_back, args=(lsl, folder, name, finished))
+    if told["record"]:
+        taken.start()
+    for number, part in enumerate(told["parts"]):
+        info = lsl.StreamInfo(
+            name, "EEG", len(part["channels"]), told["rate"], "float32", f"bench {name}"
+        )
+        info.set_channel_names(part["channels"])
+        info.set_channel_types("eeg")
+        outlet = lsl.StreamOutlet(info)
+        if not wait_for(lambda taker=outlet: taker.has_consumers):
+            break
+        time.sleep(SETTLE_SECONDS)
+        push(lsl, outlet, *(arrays[f"{key}{number}"] for key in ("samples", "stamps", "due")))
+        time.sleep(LAST_SECONDS)
+        del outlet
+        time.sleep(told["pause"])
+    finished.set()
+    if told["record"]:
+        taken.join()
+    print(f"sent {name}", flush=True)
+
+
+def wait_for(ready: Any) -> bool:
+    """Wait until something is so; False if it takes too long."""
+    until = time.monotonic() + CONNECT_SECONDS
+    while not ready():
+        if time.monotonic() > until:
+            return False
+        time.sleep(TICK_SECONDS)
+    return True
+
+
+def push(lsl: Any, outlet: Any, samples: Any, stamps: Any, due: Any) -> None:
+    """Send samples when they are due.
+
+    Parameters
+    ----------
+    lsl, outlet
+        Of MNE-LSL.
+    samples : ndarray, shape (n, C)
+        In the stream's order of channels.
+    stamps, due : ndarray, shape (n,)
+        Time stamps, and when each sample is sent; in s from the start.
+    """
+    begun, row = lsl.local_clock(), 0
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    while row < len(samples):
+        ready = int(np.searchsorted(due, lsl.local_clock() - begun, side="right"))
+        stop = len(samples) if ready == len(samples) else row + (ready - row) // CHUNK * CHUNK
+        if stop - row > 1:
+            outlet.push_chunk(samples[row:stop].copy(), begun + stamps[row:stop])
+        elif stop > row:
+            outlet.push_sample(samples[row], float(begun + stamps[row]))
+        row = stop
+        time.sleep(TICK_SECONDS)
+
+
+def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> None:
+    """Take the probabilities and onsets that are sent out for a stream, until they end.
+
+    Parameters
+    ----------
+    lsl : module
+        MNE-LSL's.
+    folder : Path
+        Where they are written.
+    name : str
+        The stream's.
+    finished : Event
+        Set when nothing more is sent: soon after that, nothing more comes back.
+    """
+    inlets = []
+    for kind in (PROBABILITIES, ONSETS):
+        found: list[Any] = []
+
+        def look(kind: str = kind, found: list[Any] = found) -> bool:
+            found[:] = lsl.resolve_streams(1.0, name=f"{name}-{kind}")
+            return bool(found)
+
+        if not wait_for(look):
+            print(f"{name}-{kind}: not found", file=sys.stderr)
+            return
+        inlet = lsl.StreamInlet(found[0], recover=False)
+        inlet.open_stream(5.0)
+        inlets.append(inlet)
+    chunks, marks, ended, heard = [], [], False, time.monotonic()
+    while not ended and not (finished.is_set() and time.monotonic() - heard > QUIET_SECONDS):
+        time.sleep(10 * TICK_SECONDS)
+        try:
+            chunk, times = inlets[0].pull_chunk(0.0, LONGEST)
+            if len(times):
+                chunks.append(np.column_stack([times, chunk]))
+                heard = time.monotonic()
+            mark, at = inlets[1].pull_sample(0.0)
+            while at is not None:
+                marks.append((at, mark[0]))
+                mark, at = inlets[1].pull_sample(0.0)
+        except Exception:  # of mne-lsl's: the streams have ended
+            ended = True
+    np.savez(
+        folder / f"{name}-back.npz",
+        probabilities=np.concatenate(chunks) if chunks else np.empty((0, 1)),
+        onset_times=np.array([at for at, _ in marks]), onsets=np.array([m for _, m in marks]),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Send the plans that are named, each in a thread of its own."""
+    lsl, folder = load_lsl(), Path(sys.argv[1])
+    print("ready", flush=True)
+    for line in sys.stdin:
+        threading.Thread(target=send_plan, args=(lsl, folder, line.strip()), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Applies a fitted recipe while the signal arrives: from an amplifier, or from a recording."""

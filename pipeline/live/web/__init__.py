@@ -1,0 +1,1 @@
+"""A page that shows the live signal: EEG traces, probabilities, onsets, delay and load."""

@@ -120,7 +120,7 @@ class Live:
             if group in ("stage", "hydra"):
                 continue
             if stage not in STAGES:
-                if group == "live":
+                if group == "live" and name:
                     raise ConfigError(f"{key}: is read by stage=live and stage=replay only")
             elif group == "live":
                 if name and name not in self.read(stage):

@@ -23,7 +23,7 @@ from pipeline.errors import DataError
 from pipeline.serving.fitted_recipe import FittedRecipe
 
 MAGIC = b"pipeline-stream-1\n"  # another way of writing a state takes another number
-DIGEST = 32  # bytes of the content's SHA-256
+DIGEST = sha256().digest_size  # bytes, of the content
 
 
 def leaves(tree: Any) -> Iterator[Any]:
@@ -129,7 +129,7 @@ def fingerprint(recipe: FittedRecipe, subject: Id) -> str:
     digest = sha256()
     for part in _described(recipe, subject):
         digest.update(part)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
 
 
 def _described(recipe: FittedRecipe, subject: Id) -> Iterator[bytes]:

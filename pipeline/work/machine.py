@@ -14,6 +14,9 @@ PARALLEL = "PIPELINE_PARALLEL_JOBS"
 AT_LOADING = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What libraries look at that are loaded by the work itself, PyTorch for example."""
 
+EXACTLY = {"MKL_DYNAMIC": "FALSE"}
+"""Else the MKL takes no more threads than there are cores, whatever it is told."""
+
 
 def cores() -> int:
     """Count this process's cores: all, or its share while a sweep's jobs run at once."""
@@ -74,8 +77,9 @@ def threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads() if torch else 0
     if torch:
         torch.set_num_threads(count)
-    kept = {name: os.environ.get(name) for name in AT_LOADING}
-    os.environ |= dict.fromkeys(AT_LOADING, str(count))
+    wanted = dict.fromkeys(AT_LOADING, str(count)) | EXACTLY
+    kept = {name: os.environ.get(name) for name in wanted}
+    os.environ |= wanted
     try:
         with threadpool_limits(count):
             yield

@@ -161,7 +161,10 @@ def test_another_process_continues_from_a_snapshot(fitted):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for name in names:
-        np.testing.assert_array_equal(np.load(fitted.folder / f"{name}.npy"), expected[name])
+        # In one run of six the last bits differed: libraries may add up in another order where
+        # arrays lie elsewhere in memory.
+        continued = np.load(fitted.folder / f"{name}.npy")
+        np.testing.assert_allclose(continued, expected[name], rtol=0, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("name", [*RECIPES, *VARIANTS])

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from distributed import Client, KilledWorker, LocalCluster, get_worker
-from joblib import Parallel, parallel_config
+from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
 
 from pipeline.errors import PipelineError
 
@@ -67,17 +66,26 @@ class Dask:
     def do(self, calls: Sequence[Any], workers: int, folder: Path) -> Iterator[Any]:
         """See `pipeline.work.engines.Engine`."""
         self._demand_fit(folder)
-        # Dask must not take two equal calls for one (`pure`), nor hold some back: it spreads them.
+        # Not by joblib's own backend for Dask, which waits for ever for a task that Dask gives up.
+        # Equal calls are not the same one: `pure`.
+        futures = [
+            self.client.submit(function, *arguments, pure=False, **named)
+            for function, arguments, named in calls
+        ]
         try:
-            with parallel_config(backend="dask", client=self.client, pure=False):
-                yield from Parallel(
-                    return_as="generator_unordered", batch_size=1, pre_dispatch="all"
-                )(calls)
+            for future in as_completed(futures, loop=self.client.loop):
+                yield future.result()
         except KilledWorker as error:
             raise PipelineError(
                 "a task's workers died again and again, most often for want of memory; what is "
                 "done is kept, and the same command goes on from here"
             ) from error
+        except ImportError as error:
+            raise PipelineError(
+                f"a worker cannot import {error.name}: install this project there, too"
+            ) from error
+        finally:
+            self.client.cancel(futures)
 
     def _demand_fit(self, folder: Path) -> None:
         """Refuse workers that compute several tasks in one process, or do not see the folder."""

@@ -1,7 +1,7 @@
 """Where tasks are done: by processes of this machine, or by Dask's workers on other ones.
 
-Both are driven by joblib, with one task at a time in a process. The results are the same bytes:
-what a task computes depends on nothing of the place where it is done.
+A process does one task at a time. The results are the same bytes, because what a task computes
+depends on nothing of the place where it is done.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from tests.conftest import LIMIT, SMALL_RECIPE, free_port, wait_until
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: .[cluster]")
 
+HERE = Path(__file__).parent  # workers import this file, too
 LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
 RECIPE = (
     "experiment=lstm", *SMALL_RECIPE, "dataset.simulation.subjects=4", "train.epochs=6",
@@ -33,7 +34,7 @@ def dask(program: str, log: Path, *options: str) -> subprocess.Popen:
     with open(log, "w", encoding="utf-8") as file:
         return subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.dask_{program}", *LOOPBACK, *options],
-            cwd=log.parent, env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            cwd=log.parent, env={**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{HERE}"},
             stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -136,7 +137,7 @@ def test_workers_that_cannot_do_it_are_told(workers, threads, message, tmp_path,
 
     with distributed.LocalCluster(
         n_workers=workers, threads_per_worker=threads, processes=False, host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address=None, protocol="tcp",
     ) as place:  # fmt: skip
         with pytest.raises(PipelineError, match=message):
             run("quick", tasks(tmp_path), 2, engine=engine("dask", place.scheduler_address, 2))
@@ -170,3 +171,16 @@ def test_what_a_task_reports_arrives(cluster, tmp_path):
     run("quick", tasks(tmp_path), 2, lambda name, news: heard.append((name, news)),
         engine=engine("dask", cluster, 2))  # fmt: skip
     assert heard == [("one", {"show": "half"})]
+
+
+def dies(scratch, report):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_task_that_kills_its_workers_ends_in_one_line(cluster, tmp_path):
+    from pipeline.work.runner import run
+
+    deadly = [Task(Folder(tmp_path, "deadly", 1, ()), "one", (), ("out.txt",), dies)]
+    with pytest.raises(PipelineError, match="a task's workers died again and again"):
+        run("deadly", deadly, 2, engine=engine("dask", cluster, 2))
+    run("quick", tasks(tmp_path), 2, engine=engine("dask", cluster, 2))  # there are workers again

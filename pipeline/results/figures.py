@@ -114,7 +114,8 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for number, (name, history) in enumerate(histories.items()):
         color = f"C{number % 10}"
-        left.plot(history["epoch"], history["loss"], color=color, label=name)
+        alone = "." if len(history) == 1 else None  # a line through one point cannot be seen
+        left.plot(history["epoch"], history["loss"], color=color, marker=alone, label=name)
         left.plot(history["epoch"], history["valid_loss"], color=color, linestyle="--")
         right.plot(history["epoch"], history["valid_auc_mean"], color=color, label=name)
         chosen = history[history["best"]]
@@ -122,7 +123,7 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     left.set(xlabel="epoch", ylabel="loss (dashed: validation)")
     right.set(xlabel="epoch", ylabel="validation AUC (dot: chosen)")
     for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.spines[["top", "right"]].set_visible(False)
     right.legend(fontsize="small")
     figure.suptitle(title)

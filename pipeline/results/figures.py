@@ -234,11 +234,12 @@ def evoked_picture(
     places = [channel["loc"][:3] for each in evokeds.values() for channel in each.info["chs"]]
     if not np.isfinite(places).all() or not np.any(places):
         times, title = (), f"{title} (no scalp maps: the channels' places are not known)"
+    height = 1.7 * rows + 0.9
     figure, panels = plt.subplots(
-        rows, 1 + len(times), figsize=(10, 1.7 * rows + 0.9), squeeze=False,
+        rows, 1 + len(times), figsize=(10, height), squeeze=False,
         width_ratios=[2.6, *(1 for _ in times)],
     )  # fmt: skip
-    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / (1.7 * rows + 0.9), bottom=0.06,
+    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / height, bottom=0.65 / height,
                            hspace=0.4, wspace=0.1)  # fmt: skip
     for row, (event, evoked) in zip(panels, evokeds.items(), strict=True):
         if times:

@@ -82,7 +82,7 @@ serve: $(INSTALLED)  ## answer requests with a logged model: make serve MODEL=mo
 live: $(INSTALLED_LIVE)  ## detect in an amplifier's stream: make live ARGS="model=models:/NAME@champion stream=NAME subject=3"
 	@$(RUN) -m pipeline stage=live $(ARGS)
 
-replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models:/NAME@champion subject=3 series=9"
+replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models:/NAME@champion subject=1 series=9"
 	@$(RUN) -m pipeline stage=replay dataset=$(DATASET) $(ARGS)
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included

@@ -42,7 +42,7 @@ def one_error(done: subprocess.CompletedProcess) -> str:
     ("override", "parts"),
     [
         ("experiment=nope", ["experiment/nope", "fbl_lda, fbl_lr"]),
-        ("model.hiden=3", ["model.hiden", "Key 'hiden' not in 'Model'"]),
+        ("model.hiden=3", ["model.hiden", "Key 'hiden' not in 'Model'", "did you mean hidden?"]),
         ("experiment=null", ["experiment=null", "conf/experiment"]),
     ],
 )

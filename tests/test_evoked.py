@@ -38,7 +38,11 @@ def test_a_bump_at_one_electrode_is_found_there(rng, tmp_path):
     assert abs(evoked.times[at] - 0.2) < 0.05
     assert 30e-6 < evoked.data[channel, at] < 60e-6  # 500 units of 0.1 uV
     evoked_picture(tmp_path / "evoked.png", evokeds, "title")
-    assert matplotlib.image.imread(tmp_path / "evoked.png")[..., :3].std() > 0.01
+    picture = matplotlib.image.imread(tmp_path / "evoked.png")[..., :3]
+    assert picture.std() > 0.01
+    white = (picture[:, : picture.shape[1] // 2].min(axis=(1, 2)) == 1)[::-1]
+    assert white[:3].all()  # the label of the time axis is not cut off
+    assert not white[: int(0.6 * 90)].all()  # and it is there
 
 
 def test_an_event_without_a_whole_epoch_is_left_out(rng, tmp_path):

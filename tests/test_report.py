@@ -49,6 +49,18 @@ def test_learning_curves(tmp_path):
     assert drawn(tmp_path / "learning.png")
 
 
+def test_what_is_fitted_in_one_step_has_dots(tmp_path):
+    history = pd.DataFrame(
+        {"epoch": [1], "loss": [0.5], "valid_loss": [np.nan], "valid_auc_mean": [0.6],
+         "best": [True]}
+    )  # fmt: skip
+    learning_picture(tmp_path / "learning.png", {"subj1": history}, "title")
+    picture = matplotlib.image.imread(tmp_path / "learning.png")[..., :3]
+    colourful = np.ptp(picture, axis=-1) > 0.2
+    assert colourful[:, : picture.shape[1] // 2].any()  # the loss
+    assert colourful[:, picture.shape[1] // 2 :].any()  # the AUC
+
+
 def test_the_cost_picture_is_drawn(tmp_path):
     cost_picture(tmp_path / "cost.png", {"a": (0.5, 0.9), "b": (20.0, 0.7)}, "title")
     assert (tmp_path / "cost.png").stat().st_size > 5_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -110,9 +111,20 @@ def mistake(error: BaseException) -> str:
     head = next((i for i, line in enumerate(lines) if line.endswith(":")), len(lines))
     told = "; ".join(lines[: head + 1])
     told += f" {', '.join(rest)}" if (rest := lines[head + 1 :]) else ""
+    if isinstance(cause, OmegaConfBaseException):
+        told += _nearest(cause)
     if isinstance(error, OverrideParseException) and "stack." in error.override:
         told += "; quote what holds a blank or an =: \"stack.members=[lstm,'fbl_lda filter=fbl']\""
     return told
+
+
+def _nearest(cause: OmegaConfBaseException) -> str:
+    """Ask whether a key that is spelt alike was meant."""
+    if not is_dataclass(cause.object_type):
+        return ""
+    names = [each.name for each in fields(cause.object_type)]
+    near = get_close_matches(str(cause.key), names, n=1)
+    return f"; did you mean {near[0]}?" if near and near[0] != cause.key else ""
 
 
 def empty_group(arguments: Sequence[str]) -> str:

@@ -114,7 +114,8 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for number, (name, history) in enumerate(histories.items()):
         color = f"C{number % 10}"
-        left.plot(history["epoch"], history["loss"], color=color, label=name)
+        alone = "." if len(history) == 1 else None  # a line through one point cannot be seen
+        left.plot(history["epoch"], history["loss"], color=color, marker=alone, label=name)
         left.plot(history["epoch"], history["valid_loss"], color=color, linestyle="--")
         right.plot(history["epoch"], history["valid_auc_mean"], color=color, label=name)
         chosen = history[history["best"]]
@@ -122,7 +123,7 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     left.set(xlabel="epoch", ylabel="loss (dashed: validation)")
     right.set(xlabel="epoch", ylabel="validation AUC (dot: chosen)")
     for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.spines[["top", "right"]].set_visible(False)
     right.legend(fontsize="small")
     figure.suptitle(title)
@@ -233,11 +234,12 @@ def evoked_picture(
     places = [channel["loc"][:3] for each in evokeds.values() for channel in each.info["chs"]]
     if not np.isfinite(places).all() or not np.any(places):
         times, title = (), f"{title} (no scalp maps: the channels' places are not known)"
+    height = 1.7 * rows + 0.9
     figure, panels = plt.subplots(
-        rows, 1 + len(times), figsize=(10, 1.7 * rows + 0.9), squeeze=False,
+        rows, 1 + len(times), figsize=(10, height), squeeze=False,
         width_ratios=[2.6, *(1 for _ in times)],
     )  # fmt: skip
-    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / (1.7 * rows + 0.9), bottom=0.06,
+    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / height, bottom=0.65 / height,
                            hspace=0.4, wspace=0.1)  # fmt: skip
     for row, (event, evoked) in zip(panels, evokeds.items(), strict=True):
         if times:

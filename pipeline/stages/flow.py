@@ -126,9 +126,10 @@ def _go(context: Context, stage: Stage) -> Result:
         return Result()
     auc = score(context, found)
     folder = context.results_folder.path
-    say(f"\nAUC on series {list(context.config.dataset.valid_series)} ({context.name})\n")
+    held_out = ", ".join(map(str, context.config.dataset.valid_series))
+    say(f"\nAUC on series {held_out} ({context.name})\n")
     say(scoring.show(auc) + "\n")
-    say("pooled_low to pooled_high: 95 % over trials\n")
+    say("pooled: all subjects' rows together; pooled_low to pooled_high: its 95 % interval\n")
     decisions = read_decisions(context)
     if decisions is not None:
         tolerance = context.config.decisions.tolerance_seconds

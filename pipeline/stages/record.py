@@ -50,7 +50,7 @@ def scores(
     tracker.metrics({f"auc_{event}": value for event, value in pooled.items()})
     tracker.metrics({f"auc_{name}": row["mean"] for name, row in auc.dropna().iterrows()})
     text = (
-        f"Area under the ROC curve, series {list(data.valid_series)}\n\n"
+        f"Area under the ROC curve, series {', '.join(map(str, data.valid_series))}\n\n"
         f"{scoring.show(auc)}\n\n`pooled_low` to `pooled_high`: 95 % over trials."
     )
     if decisions is not None:

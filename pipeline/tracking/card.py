@@ -48,14 +48,14 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
     lines = [
         f"# Model card: {name}",
         "",
-        f"It gives the probability of {len(data.events)} events of a grasp-and-lift movement at "
-        "every sample of an EEG recording. A prediction uses no later sample.",
+        f"It gives the probability of each of {len(data.events)} events at every sample of an EEG "
+        "recording. A prediction uses no later sample.",
         "",
         "## Data",
         "",
         f"- Data set: `{data.name}`, {kind}.",
         f"- Input: {len(data.channels)} channels at {data.rate:g} Hz, raw, in units of "
-        f"{data.unit_volts:g} V: {', '.join(data.channels)}.",
+        f"{1e6 * data.unit_volts:g} µV: {', '.join(data.channels)}.",
         f"- Output: {', '.join(data.events)}.",
         f"- Fitted on series {_listed(fitted)}. Scored on series {_listed(data.valid_series)} "
         f"after fitting on series {_listed(data.train_series)}.",
@@ -101,7 +101,8 @@ def _limits(simulated: bool) -> list[str]:
         "- Diagnosis, treatment, or the control of a device that can hurt someone.",
         "- A person whom it has not learned from: it knows its subjects only, by their names.",
         "- Another cap, channel order, sampling rate, unit or task than the above.",
-        "- A series that is given in parts: each call starts its filters anew.",
+        "- A series that is given to `predict` in parts: each call starts its filters anew. A live "
+        "signal needs `pipeline.serving.stream.Stream`, or `make live`.",
     ]
 
 

@@ -106,6 +106,8 @@ def test_typos_and_wrong_types_name_the_key(tmp_path, override, key):
         ("filter.subsample=100000000", "filter.subsample=100000000: leaves less than one row in"),
         ("threads=100000000", "threads=100000000: must be 1 to 1024"),
         ("threads=0", "threads=0: must be 1 to 1024"),
+        ("workers=100000", "workers=100000: .* at most 1024"),
+        ("seed=99999999999999999999", "seed=99999999999999999999: .* below 2"),
         ("data_dir=", "data_dir=: must name a folder"),
         ("output_dir=' '", "output_dir= : must name a folder"),
         ("recipe=..", "recipe=..: must be a plain folder name"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -186,6 +188,33 @@ def test_what_cannot_be_predicted_is_refused(recipes):
     samples[7, 2] = np.nan
     with pytest.raises(DataError, match="row 7, channel C2: nan is not a finite number"):
         recipe.predict(samples, 1)
+    samples[7, 2] = 1e35  # in a row that no feature shows
+    with pytest.raises(DataError, match=r"row 7, channel C2: 1e\+35 is too large"):
+        recipe.predict(samples, 1)
+    for kind in (complex, bool, object, str, "M8[s]"):
+        with pytest.raises(DataError, match=r"samples of type .*: expected real numbers"):
+            recipe.predict(np.zeros((30, 32)).astype(kind), 1)
+
+
+def broken(content: bytes) -> list[bytes | None]:
+    """Give what may stand in a file's place; None for nothing."""
+    return [None, b"", content[: len(content) // 2], b"hello", b"\xff\xfe", b"[]", b"{}"]
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "{kind}.pt"])
+@pytest.mark.parametrize("kind", ["lda", "gru", "semi_markov", "lstm"])
+def test_a_file_that_is_damaged_or_missing_is_named(kind, name, recipes, tmp_path):
+    folder = tmp_path / "recipe"
+    shutil.copytree(recipes[kind], folder)
+    file = folder / name.format(kind=kind)
+    for content in broken(file.read_bytes()):
+        file.unlink(missing_ok=True)
+        if content is not None:
+            file.write_bytes(content)
+        what = "is missing" if content is None else "is damaged, or another file"
+        with pytest.raises(DataError, match=f"{re.escape(str(file))}: {what}") as refused:
+            FittedRecipe.load(folder)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_method_of_another_version_is_named(recipes, tmp_path):

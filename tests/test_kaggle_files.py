@@ -214,6 +214,7 @@ def test_zips_gzips_crlf_and_byte_order_mark_read_like_plain_files(raw, tmp_path
                 text = b"\xef\xbb\xbf" + text
             archive.writestr(f"train/{file.name}", text)
         archive.writestr("__MACOSX/train/subj1_series1_data.csv", b"")
+        archive.writestr("__MACOSX/._test.zip", b"")
     (other / "test").mkdir()
     for file in sorted((raw / "test").iterdir()):
         (other / "test" / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))

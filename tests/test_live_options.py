@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,13 @@ def options(kind: str) -> Live:
         ("live", {"buffer_seconds": 0.01}, "live.buffer_seconds=0.01"),
         ("live", {"port": 70000}, "live.port=70000"),
         ("live", {"subject": [1, 2]}, "live.subject="),
+        ("live", {"unit_volts": 1e9}, "live.unit_volts=1000000000.0: .* at most 1 V"),
+        ("live", {"chunk_seconds": 1e5, "buffer_seconds": 1e6}, "live.chunk_seconds=1.*3600 s"),
+        ("live", {"buffer_seconds": 1e9}, "live.buffer_seconds=1.*: .* at most 3600 s"),
+        ("live", {"dwell_seconds": 1e9}, "live.dwell_seconds=1.*: .* at most 3600 s"),
+        ("replay", {"refractory_seconds": 1e9}, "live.refractory_seconds=1.*: .* 3600 s"),
+        ("replay", {"chunk_seconds": 5.0}, "live.chunk_seconds=5.0: must be below 5 s"),
+        ("sent", {"chunk_seconds": 5.0}, "live.chunk_seconds=5.0: must be below 5 s"),
     ],
 )
 def test_what_is_missing_or_cannot_be_is_refused_by_name(stage, changes, message):
@@ -116,6 +124,25 @@ def test_the_configuration_s_check_looks_at_them():
     for overrides, key in ((["stage=live"], "live.model"), ([*LIVE, "model.hidden=3"], "model")):
         with pytest.raises(ConfigError, match=key):
             compose(overrides)
+
+
+def test_the_warm_up_is_so_much_signal_however_small_the_chunks_are(monkeypatch):
+    class Counts:
+        rows = 0
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def push(self, samples: np.ndarray) -> None:
+            self.rows += len(samples)
+
+        def reset(self) -> None:
+            pass
+
+    monkeypatch.setattr(live_run, "Stream", Counts)
+    model = SimpleNamespace(recipe=SimpleNamespace(about=ABOUT), subject=1)
+    for seconds in (1e-6, 0.02, 1.0):
+        assert live_run.warmed_up(model, seconds).rows == live_run.WARM_UP_SECONDS * ABOUT.rate
 
 
 def test_channels_are_found_by_their_names_and_units():

@@ -19,7 +19,7 @@ from pipeline.config.paths import PROJECT
 from pipeline.data.names import identity
 from pipeline.data.recording import Description, Recording
 from pipeline.errors import DataError
-from pipeline.serving.fitted_recipe import FittedRecipe
+from pipeline.serving.fitted_recipe import LARGEST, FittedRecipe
 from pipeline.serving.snapshot import MAGIC, leaves
 from pipeline.serving.stream import Stream
 from tests.conftest import RECIPES
@@ -193,6 +193,7 @@ REFUSED = {
     "nan": (spoilt(4, 2, np.nan), "row 4 of the chunk, channel C: nan is not a finite number"),
     "inf": (spoilt(0, 0, -np.inf), "row 0 of the chunk, channel A: -inf is not a finite number"),
     "large": (spoilt(3, 4, 1e300), "row 3 of the chunk, channel E: 1e.300 is too large"),
+    "large for EEG": (spoilt(11, 1, -1e16), "row 11 of the chunk, channel B: -1e.16 is too large"),
     "narrow": (SIGNAL[:5, :4], r"samples of shape \(5, 4\): expected \(rows, 5\)"),
     "wide": (np.zeros((5, 6)), r"samples of shape \(5, 6\): expected \(rows, 5\)"),
     "flat": (SIGNAL[0], r"samples of shape \(5,\): expected \(rows, 5\)"),
@@ -233,6 +234,24 @@ def test_a_sample_too_large_is_refused_where_no_feature_row_shows_it(at, fitted)
     assert stream.snapshot() == before
 
 
+@pytest.mark.parametrize("name", ["fbl_lda", "semi_markov", "gru_taps"])
+def test_the_largest_sample_that_is_taken_spoils_no_later_one(name, fitted):
+    stream = Stream(fitted(name)[0], 1)
+    stream.push(SIGNAL[:601])
+    stream.push(spoilt(3, 4, 0.99 * LARGEST)[:5])  # no feature row shows it yet
+    assert np.isfinite(stream.push(SIGNAL[606:700])).all()
+
+
+@pytest.mark.parametrize("value", [2 * LARGEST, 1e32, 1e300])
+def test_a_sample_that_a_filter_can_hold_and_a_feature_cannot_is_refused_at_once(value, fitted):
+    """Else every chunk after it would be refused, naming a sample that is right."""
+    stream = Stream(fitted("fbl_lda")[0], 1)
+    stream.push(SIGNAL[:601])
+    with pytest.raises(DataError, match=r"row 3 of the chunk, channel E: .* is too large"):
+        stream.push(spoilt(3, 4, value)[:5])
+    stream.push(SIGNAL[601:620])
+
+
 def test_a_snapshot_of_something_else_is_refused(fitted, tmp_path):
     recipe = fitted("fbl_lr")[0]
     stream = Stream(recipe, 1)
@@ -246,6 +265,7 @@ def test_a_snapshot_of_something_else_is_refused(fitted, tmp_path):
     for bad, message in (
         (other, "of another recipe, fit or subject"),
         (Stream(refit, 1).snapshot(), "of another recipe, fit or subject"),
+        (None, "NoneType, where the bytes"), ("text", "str, where the bytes"),
         (b"", "damaged"), (good[:-1], "damaged"), (bytes(broken), "damaged"),
         (b"\x80\x04." + good, "damaged"), (good.replace(MAGIC, MAGIC[:-2] + b"2\n"), "version"),
     ):  # fmt: skip

@@ -15,6 +15,9 @@ Speed = Enum("Speed", ["real", "max"])
 Out = Enum("Out", ["view", "lsl"])
 Shown = Enum("Shown", ["terminal", "web", "none"])
 
+LONGEST = 3600.0  # s of signal that are held at once, which takes memory
+AT_MOST = f"at most {LONGEST:g} s"
+
 STAGES = ("live", "replay")
 # What else these stages read of the configuration: whole groups, or single keys.
 READ = {"live": ("tracking.uri",), "replay": ("tracking.uri", "dataset", "data_dir")}
@@ -83,16 +86,21 @@ class Live:
         for key in ("subject", "series"):
             value = getattr(self, key)
             demand(value is None or type(value) in (int, str), key, "must be a number or a name")
-        for key in ("chunk_seconds", "buffer_seconds", "wait_seconds"):
-            demand(getattr(self, key) > 0, key, "must be above 0 s")
+        demand(self.wait_seconds > 0, "wait_seconds", "must be above 0 s")
+        for key in ("chunk_seconds", "buffer_seconds"):
+            demand(0 < getattr(self, key) <= LONGEST, key, f"must be above 0 s, and {AT_MOST}")
         for key in ("bridge_seconds", "dwell_seconds", "refractory_seconds"):
-            demand(getattr(self, key) >= 0, key, "must be 0 s or more")
+            demand(0 <= getattr(self, key) <= LONGEST, key, f"must be 0 s or more, and {AT_MOST}")
         demand(0 <= self.port < 65536, "port", "must be a port, 0 to 65535")
-        demand(self.buffer_seconds > self.chunk_seconds, "buffer_seconds",
-               "must be above live.chunk_seconds")  # fmt: skip
+        if "buffer_seconds" in read:
+            demand(self.buffer_seconds > self.chunk_seconds, "buffer_seconds",
+                   "must be above live.chunk_seconds")  # fmt: skip
+        demand(self.buffer_seconds > self.chunk_seconds, "chunk_seconds",
+               f"must be below {self.buffer_seconds:g} s")  # fmt: skip
         demand(self.threshold is None or 0 < self.threshold < 1, "threshold",
                "must be a probability between 0 and 1")  # fmt: skip
-        demand(self.unit_volts is None or self.unit_volts > 0, "unit_volts", "must be above 0 V")
+        demand(self.unit_volts is None or 0 < self.unit_volts <= 1, "unit_volts",
+               "must be above 0 V, and at most 1 V")  # fmt: skip
 
     def read(self, stage: str) -> tuple[str, ...]:
         """Name the options that a stage reads."""

@@ -39,6 +39,8 @@ Stage = Enum(
 # Of the group ``train``: what every method reads.
 EVERY_METHOD_READS = ("scope", "refit")
 MOST_THREADS = 1024  # where a system cannot start so many, the whole process ends
+MOST_WORKERS = 1024  # processes of one machine
+LARGEST_SEED = 2**63 - 1  # a member of a stack has the sum of two; PyTorch takes 64 bits
 
 
 @dataclass
@@ -120,9 +122,10 @@ def check(config: Config) -> None:
             value = getattr(config, key)
             raise ConfigError(f"{key}={getattr(value, 'name', value)}: {what}")
 
-    demand(config.workers >= 0, "workers", "must be 0 (all cores) or more")
+    demand(0 <= config.workers <= MOST_WORKERS, "workers",
+           f"must be 0 (all cores) or more, and at most {MOST_WORKERS}")  # fmt: skip
     demand(1 <= config.threads <= MOST_THREADS, "threads", f"must be 1 to {MOST_THREADS}")
-    demand(config.seed >= 0, "seed", "must be 0 or more")
+    demand(0 <= config.seed <= LARGEST_SEED, "seed", "must be 0 or more, and below 2**63")
     demand(is_plain_name(config.recipe), "recipe", PLAIN_NAME)
     for key in ("data_dir", "output_dir"):
         demand(bool(getattr(config, key).strip()), key, "must name a folder")

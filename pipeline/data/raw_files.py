@@ -406,7 +406,7 @@ def _members(
 ) -> Iterator[RawFile]:
     """List the files of certain names inside a zip."""
     with open_zip(path, content) as archive:
-        infos = archive.infolist()
+        infos = [info for info in archive.infolist() if "__MACOSX" not in info.filename]
     nested = [info.filename for info in infos if info.filename.endswith(".zip")]
     if nested:
         raise DataError(
@@ -415,6 +415,6 @@ def _members(
         )
     for info in infos:
         file = RawFile(path, info.filename)
-        if wanted.fullmatch(file.base) and "__MACOSX" not in info.filename:
+        if wanted.fullmatch(file.base):
             check_member(file, info, most)
             yield file

@@ -138,7 +138,7 @@ def warmed_up(model: LiveModel, chunk_seconds: float) -> Stream:
     stream = Stream(model.recipe, model.subject)
     about = model.recipe.about
     rows = max(1, round(chunk_seconds * about.rate))
-    for _ in range(max(1, round(WARM_UP_SECONDS / chunk_seconds))):
+    for _ in range(max(1, round(WARM_UP_SECONDS * about.rate / rows))):
         stream.push(np.zeros((rows, len(about.channels))))
     stream.reset()
     return stream

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
@@ -29,6 +32,16 @@ from pipeline.work.machine import threads
 
 # Numbers of threads belong to the whole process: while one call has set them, others wait.
 ONE_AT_A_TIME = Lock()
+
+# What JSON and PyTorch raise on files that are cut, damaged or something else.
+UNREADABLE = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,
+    UnpicklingError,
+)  # fmt: skip
+
+# No sample of EEG is as large, not even in nanovolts. A larger one may overflow some recipe's sums,
+# at once or in the filters' states, from where it would spoil all samples after it.
+LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,40 @@ class FittedRecipe:
             f"{signal[row, column]:g} is too large for a sample of EEG"
         )
 
+    def checked(self, samples: Any, place: str = "row {}") -> np.ndarray:
+        """Refuse samples that cannot be computed with.
+
+        Parameters
+        ----------
+        samples : array-like, shape (n, C)
+            Of any type.
+        place : str
+            How a message names a row.
+
+        Raises
+        ------
+        DataError
+            They are not real, finite numbers of this shape, or one is beyond `LARGEST`.
+        """
+        try:
+            signal = np.asarray(samples)
+        except (ValueError, TypeError, RuntimeError):  # lists of different lengths, and tensors
+            raise DataError("samples are not numbers in rows of equal length") from None
+        if signal.dtype.kind not in "iuf":
+            raise DataError(f"samples of type {signal.dtype}: expected real numbers")
+        channels = len(self.about.channels)
+        if signal.ndim != 2 or signal.shape[1] != channels or not len(signal):
+            raise DataError(f"samples of shape {signal.shape}: expected (rows, {channels})")
+        if not np.isfinite(signal).all():
+            row, column = np.argwhere(~np.isfinite(signal))[0]
+            raise DataError(
+                f"{place.format(row)}, channel {self.about.channels[column]}: "
+                f"{signal[row, column]} is not a finite number"
+            )
+        if signal.dtype.kind == "f" and max(signal.max(), -signal.min()) > LARGEST:
+            raise self.too_large(signal, place)
+        return signal
+
     def demand_subject(self, subject: Id) -> None:
         """Refuse a subject that was not learned from.
 
@@ -123,15 +170,7 @@ class FittedRecipe:
             For a subject that is not known, or a signal that is not numbers of this shape.
         """
         self.demand_subject(subject)
-        channels = len(self.about.channels)
-        if signal.ndim != 2 or signal.shape[1] != channels or not len(signal):
-            raise DataError(f"samples of shape {signal.shape}: expected (rows, {channels})")
-        if not np.isfinite(signal).all():
-            row, column = np.argwhere(~np.isfinite(signal))[0]
-            raise DataError(
-                f"row {row}, channel {self.about.channels[column]}: "
-                f"{signal[row, column]} is not a finite number"
-            )
+        signal = self.checked(signal)
         # Too large a number overflows on the way; that is refused below.
         with ONE_AT_A_TIME, threads(1), np.errstate(over="ignore", invalid="ignore"):
             held = hold(self.logits(signal, subject), self.every, len(signal))
@@ -172,23 +211,44 @@ class FittedRecipe:
         Raises
         ------
         DataError
-            For a method that this version does not have.
+            For a file that is missing, damaged or something else, or a method that this version
+            does not have.
         """
         file = folder / "recipe.json"
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        about = stored["about"]
-        about |= {key: tuple(about[key]) for key in ("channels", "events")}
-        if stored["kind"] not in METHODS:
+        with _naming(file):
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            about = stored["about"]
+            about |= {key: tuple(about[key]) for key in ("channels", "events")}
+            described, subjects_of = Description(**about), dict(stored["models"])
+            every, bank, count = stored["every"], stored["bank"], range(stored["members"])
+        if stored.get("kind") not in METHODS:
             raise DataError(
-                f"{file}: kind={stored['kind']}: this version has no such method; "
+                f"{file}: kind={stored.get('kind')}: this version has no such method; "
                 f"it has {', '.join(METHODS)}"
             )
         method = METHODS[stored["kind"]].load()
         detectors: dict[Id, Detector] = {}
-        for name, subjects in stored["models"].items():
-            detectors |= dict.fromkeys(map(identity, subjects), method.load(folder / name))
-        members = tuple(cls.load(folder / f"member{i}") for i in range(stored["members"]))
-        return cls(Description(**about), stored["every"], stored["bank"], members, detectors)
+        for name, subjects in subjects_of.items():
+            with _naming(folder / name):
+                detectors |= dict.fromkeys(map(identity, subjects), method.load(folder / name))
+        members = tuple(cls.load(folder / f"member{i}") for i in count)
+        return cls(described, every, bank, members, detectors)
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Turn what reading a file of a fitted recipe raises into one line that names the file."""
+    what = "copy the folder of the fitted recipe again"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: is missing; {what}") from error
+    except PermissionError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}; make it readable") from error
+    except UNREADABLE as error:
+        raise DataError(
+            f"{file}: is damaged, or another file ({type(error).__name__}); {what}"
+        ) from error
 
 
 def less_the_first(signal: np.ndarray, first: np.ndarray) -> np.ndarray:

@@ -95,6 +95,8 @@ def unpack(packed: bytes, fresh: Any, fingerprint: str) -> Any:
         The snapshot is damaged, or belongs to something else.
     """
     begin = len(MAGIC) + DIGEST
+    if not isinstance(packed, bytes | bytearray | memoryview):
+        raise DataError(f"snapshot: {type(packed).__name__}, where the bytes of one are expected")
     if packed[:begin] != MAGIC + sha256(packed[begin:]).digest():
         raise DataError(
             "snapshot: damaged, or not one that this version of the program took; "

@@ -18,17 +18,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.names import Id
-from pipeline.errors import DataError
 from pipeline.features.interface import Features
 from pipeline.features.registry import make_features
 from pipeline.results.rows import sigmoid
 from pipeline.serving.fitted_recipe import ONE_AT_A_TIME, FittedRecipe, less_the_first
-from pipeline.serving.snapshot import fingerprint, leaves, pack, unpack
+from pipeline.serving.snapshot import fingerprint, pack, unpack
 from pipeline.work.machine import Threads
 
-# Below this no filter, product or sum can overflow double precision, so only the features are
-# looked at. EEG in volts, microvolts or the amplifier's own units lies far below it.
-SURELY_FINITE = 1e30
+ROW = "row {} of the chunk"
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ class Stream:
             The samples are not real, finite numbers of this shape, or are too large to be
             computed with.
         """
-        chunk = self._checked(samples)
+        chunk = self.recipe.checked(samples, ROW)
         state = self._state
         first = state["first"] if state["rows"] else chunk[0].astype(np.float64)
         raw = chunk
@@ -153,31 +150,12 @@ class Stream:
         with ONE_AT_A_TIME, self._threads, np.errstate(over="ignore", invalid="ignore"):
             features, banks = self._features(chunk, state)
             held, levels = self._predict(features, state, len(chunk))
-        large = np.abs(raw).max() > SURELY_FINITE
-        if not np.isfinite(held).all() or (large and not _finite(banks)):
-            raise self.recipe.too_large(raw, "row {} of the chunk")
+        if not np.isfinite(held).all():
+            raise self.recipe.too_large(raw, ROW)
         self._state = {
             "rows": state["rows"] + len(chunk), "first": first, "banks": banks, "levels": levels,
         }  # fmt: skip
         return sigmoid(held).astype(np.float32)
-
-    def _checked(self, samples: np.ndarray) -> np.ndarray:
-        """Refuse a chunk that cannot be computed with."""
-        try:
-            chunk = np.asarray(samples)
-        except ValueError:  # lists of different lengths
-            raise DataError("samples are not numbers in rows of equal length") from None
-        if chunk.dtype.kind not in "iuf":
-            raise DataError(f"samples of type {chunk.dtype}: expected real numbers")
-        if chunk.ndim != 2 or chunk.shape[1] != self._channels or not len(chunk):
-            raise DataError(f"samples of shape {chunk.shape}: expected (rows, {self._channels})")
-        if not np.isfinite(chunk).all():
-            row, column = np.argwhere(~np.isfinite(chunk))[0]
-            raise DataError(
-                f"row {row} of the chunk, channel {self.recipe.about.channels[column]}: "
-                f"{chunk[row, column]} is not a finite number"
-            )
-        return chunk
 
     def _features(self, chunk: np.ndarray, state: dict[str, Any]) -> tuple[list, list]:
         """Compute all kinds of features of a chunk, and their new states."""
@@ -253,8 +231,3 @@ def _walk(level: _Level) -> Iterator[_Level]:
     yield level
     for member in level.members:
         yield from _walk(member)
-
-
-def _finite(state: Any) -> bool:
-    """Say whether all numbers of the features' states are finite."""
-    return all(np.isfinite(leaf).all() for leaf in leaves(state) if isinstance(leaf, np.ndarray))

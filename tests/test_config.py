@@ -171,6 +171,13 @@ def test_a_key_without_an_explanation_is_found(tmp_path):
     assert silent_keys(tmp_path) == {"length"}
 
 
+def test_a_submission_that_is_not_there_is_told_before_anything_is_read(small_config, tmp_path):
+    config = small_config("stage=check", f"submission={tmp_path / 'none.csv'}")
+    with pytest.raises(ConfigError, match=r"submission=.*none\.csv: there is no such file"):
+        run(config, say=lambda line: None)
+    assert not (tmp_path / "data").exists()
+
+
 def test_windows_without_carried_state_train_too(small_config):
     config = small_config("window=crops", "window.length=20", "stage=evaluate")
     assert run(config, say=lambda line: None).auc is not None

@@ -8,6 +8,7 @@ import mne
 import numpy as np
 
 from pipeline.config.options import Stage
+from pipeline.config.paths import path
 from pipeline.errors import ConfigError
 from pipeline.features.registry import make_features
 from pipeline.work.files import probe
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_before_work(context: Context) -> None:
-    """Refuse filters that cannot be built, a montage that MNE does not know, and a full disk.
+    """Refuse what only a look at libraries and files shows: filters, a montage, places, a device.
 
     Parameters
     ----------
@@ -32,6 +33,9 @@ def check_before_work(context: Context) -> None:
     check_montage(context.about.montage)
     if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit):
         check_output(context)
+    submission = context.config.submission
+    if context.config.stage is Stage.check and not path(submission or "").is_file():
+        raise ConfigError(f"submission={submission}: there is no such file")
     for each in [context, *context.members]:
         if not each.members:
             check_bank(each)

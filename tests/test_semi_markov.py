@@ -255,7 +255,7 @@ def test_it_weighs_states_as_plain_sums_do(order, sizes, starts, seed):
     begun = [min(rows, sizes[2] - sizes[1] - 1) for rows in starts]
     chain = any_chain(rng, len(order), *sizes, begun, order)
     evidence = evidence_of(chain, rng)
-    with patch.object(belief, "LOST", 0.0):  # the sums know nothing of it
+    with patch.multiple(belief, LOST=0.0, FORGOTTEN=0.0):  # the sums know nothing of these
         got = follow(chain, 2, *evidence)
     np.testing.assert_allclose(got, plain_sums(chain, 2, *evidence), atol=1e-4)
 

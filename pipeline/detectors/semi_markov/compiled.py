@@ -13,11 +13,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-# States that agree in pace, last event, its row and next event are forgotten while they have less
-# than this share of all weights. With six pairs of events there are some 1,300 such groups, so a
-# row loses less than 2e-6 of the weights; pairs and responses of other sizes, in proportion.
-FORGOTTEN = np.float32(1e-9)
-
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function, and keep the machine code on disk where there is a place for it."""
@@ -95,7 +90,7 @@ def _step_near(after, before, scale, happening, tables, state):
     near, merged, held, far = state.near, state.merged, state.held, state.far
     paces, pairs, ages, untils = near.shape
     longest, clock, total = far.shape[2], state.clock[0], 0.0
-    fresh, least = clock % ages, FORGOTTEN / scale
+    fresh, least = clock % ages, tables.forgotten / scale
     for pace in range(paces):
         for pair in range(pairs):
             last, ahead, cost = tables.last[pair], before[tables.next[pair]], tables.cost_near[pair]
@@ -153,7 +148,7 @@ def _step_near(after, before, scale, happening, tables, state):
 def _step_far(after, scale, happening, tables, state):
     """Move the states far from the next event, and give their weights' sum."""
     far, ages, total = state.far, state.near.shape[2], 0.0
-    longest, least = far.shape[2], FORGOTTEN / scale
+    longest, least = far.shape[2], tables.forgotten / scale
     early, stayed = min(ages, longest), np.empty(longest, dtype=np.float32)
     for pace in range(far.shape[0]):
         for event in range(far.shape[1]):

@@ -101,7 +101,8 @@ def in_haste(recipe: str, overrides: Sequence[str] = ()) -> Config:
     """Compose a recipe of full size whose fit is short."""
     chosen = compose([f"experiment={recipe}", "dataset=simulated"])
     read = [each for each in HASTE if is_read(chosen, each.partition("=")[0])]
-    members = [f"stack.overrides=[{','.join(HASTE)}]"] if chosen.stack.members else []
+    quoted = ",".join(f"'{each}'" for each in HASTE)
+    members = [f"stack.overrides=[{quoted}]"] if chosen.stack.members else []
     base = [f"experiment={recipe}", "dataset=simulated", *read, *SHORT.get(recipe, ()), *members]
     return compose(reading(base, list(overrides)))
 

@@ -24,6 +24,8 @@ def faults(code: str) -> list[str]:
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+            if names == ["pickle", "UnpicklingError"]:  # what torch.load raises for other files
+                continue
             found += [name for name in names if name.split(".")[0] in RUNNING]
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)

@@ -57,7 +57,6 @@ for outcome in lsl.run_plans(folder, planned, model, together=True):
     # This small model's logits reach 1000, where single precision rounds the fifth digit.
     wrong[outcome.plan.name] = lsl.faults(outcome, model, within=1e-4)
     if outcome.plan.name == lsl.RECORDED:
-        wrong[outcome.plan.name] += lsl.sent_back(folder, outcome)
         wrong["onsets"] = len(outcome.onsets)
 (folder / "wrong.json").write_text(json.dumps(wrong), encoding="utf-8")
 """

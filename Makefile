@@ -19,7 +19,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -91,8 +91,11 @@ test: $(INSTALLED_DEV)  ## all tests, the notebooks included
 test-fast: $(INSTALLED_DEV)  ## the tests that take no long time, in under 90 s
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-test-services: $(INSTALLED_DEV) $(INSTALLED_LIVE) $(INSTALLED_CLUSTER)  ## with MLflow's server on PostgreSQL, Dask's workers and LSL streams
-	$(RUN) -m pytest tests/services $(ARGS)
+test-services: $(INSTALLED_DEV) $(INSTALLED_CLUSTER)  ## with MLflow's server on PostgreSQL, and Dask's workers
+	$(RUN) -m pytest tests/services --ignore tests/services/test_live_lsl.py $(ARGS)
+
+test-live: $(INSTALLED_DEV) $(INSTALLED_LIVE)  ## with real LSL streams on this machine, in real time
+	$(RUN) -m pytest tests/services/test_live_lsl.py $(ARGS)
 
 lint: $(INSTALLED_DEV)  ## style, types and formatting
 	$(RUN) -m ruff check .

@@ -171,6 +171,13 @@ def test_a_key_without_an_explanation_is_found(tmp_path):
     assert silent_keys(tmp_path) == {"length"}
 
 
+def test_a_submission_is_looked_for_from_the_shell_s_folder(small_config, tmp_path, monkeypatch):
+    (tmp_path / "mine.csv").write_text("id\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    context = Context(small_config("stage=check", "submission=mine.csv"))
+    check_before_work(context)  # it is found
+
+
 def test_a_submission_that_is_not_there_is_told_before_anything_is_read(small_config, tmp_path):
     config = small_config("stage=check", f"submission={tmp_path / 'none.csv'}")
     with pytest.raises(ConfigError, match=r"submission=.*none\.csv: there is no such file"):

@@ -8,7 +8,7 @@ import mne
 import numpy as np
 
 from pipeline.config.options import Stage
-from pipeline.config.paths import path
+from pipeline.config.paths import expanded
 from pipeline.errors import ConfigError
 from pipeline.features.registry import make_features
 from pipeline.work.files import probe
@@ -34,7 +34,7 @@ def check_before_work(context: Context) -> None:
     if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit):
         check_output(context)
     submission = context.config.submission
-    if context.config.stage is Stage.check and not path(submission or "").is_file():
+    if context.config.stage is Stage.check and not expanded(submission or "").is_file():
         raise ConfigError(f"submission={submission}: there is no such file")
     for each in [context, *context.members]:
         if not each.members:

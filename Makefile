@@ -33,28 +33,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(INSTALLED_DEV): $(INSTALLED)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
-
-$(INSTALLED_KAGGLE): $(INSTALLED)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kaggle]'
-	@touch $@
-
-$(INSTALLED_BIDS): $(INSTALLED)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bids]'
-	@touch $@
-
-$(INSTALLED_LIVE): $(INSTALLED)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[live]'
-	@touch $@
-
-$(INSTALLED_CLUSTER): $(INSTALLED)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
-	@touch $@
-
-$(INSTALLED_DOCS): $(INSTALLED)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+# One of the extras of pyproject.toml.
+$(INSTALLED)-%: $(INSTALLED)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
 train: $(INSTALLED)  ## raw files to submission: ingest, filter, train, evaluate, submit

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,38 @@ def wait_until(
         assert process.poll() is None, f"it ended too early\n{said()}"
         assert time.monotonic() < limit, f"it hangs\n{said()}"
         time.sleep(0.002)
+
+
+def session_of(leader: int) -> dict[int, str]:
+    """Give the command lines of the processes that a session's leader has started, and theirs."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.getsid(int(folder.name)) == leader:
+                said = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                if said:  # else it has ended, and nobody has asked how
+                    found[int(folder.name)] = said.decode(errors="replace")
+    return found
+
+
+def kill_alone(process: subprocess.Popen) -> None:
+    """Kill a session's leader alone, as an out-of-memory killer does; all others must end, too."""
+    process.kill()
+    process.wait()
+    limit = time.monotonic() + LIMIT
+    while left := session_of(process.pid):
+        assert time.monotonic() < limit, left
+        time.sleep(0.05)
+
+
+@contextmanager
+def whole_session(process: subprocess.Popen) -> Iterator[None]:
+    """Leave nothing of a process's session behind, whatever happens."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # they are all gone, as they should
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def answers(address: str) -> bool:

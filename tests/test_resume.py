@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 
 from pipeline.config.paths import PROJECT
 from pipeline.detectors.lstm.detector import LstmDetector
-from tests.conftest import LIMIT, SMALL, wait_until
+from tests.conftest import LIMIT, SMALL, kill_alone, session_of, wait_until, whole_session
 
 pytestmark = pytest.mark.slow
 
@@ -83,36 +82,16 @@ def test_killed_three_times_it_ends_with_the_same_weights_and_the_same_submissio
             assert torch.equal(tensor, its_weights[name][key]), f"{name}: {key}"
 
 
-def session_of(leader: int) -> dict[int, str]:
-    """Give the command lines of the processes that a session's leader has started, and theirs."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended meanwhile
-            if os.getsid(int(folder.name)) == leader:
-                said = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                if said:  # else it has ended, and nobody has asked how
-                    found[int(folder.name)] = said.decode(errors="replace")
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads Linux's /proc")
 def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tmp_path):
     """As an out-of-memory killer does it: the workers and their helpers are left alone."""
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     more = ("tracking.enabled=true", f"tracking.uri={uri}", "train.validate_every=0")
     process = start(tmp_path, 2, *more)
-    try:
+    with whole_session(process):
         wait_until(lambda: steps(tmp_path) >= 1, process)
         assert len(session_of(process.pid)) >= 3  # this one, and two that train
-        process.kill()
-        process.wait()
-        limit = time.monotonic() + LIMIT
-        while left := session_of(process.pid):
-            assert time.monotonic() < limit, left
-            time.sleep(0.05)
-    finally:
-        with suppress(ProcessLookupError):  # they are all gone, as they should
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_alone(process)
     finish(tmp_path, *more)
     histories = {
         file.name.removesuffix("_history.csv"): pd.read_csv(file)["epoch"].tolist()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 
 import mlflow
 import pytest
@@ -21,8 +18,7 @@ from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import GROUP, JOB
 from pipeline.tracking.sweep_runs import Group, jobs_at_once, name_job, plan, ranking
 from pipeline.work.machine import cores
-from tests.conftest import LIMIT, SMALL_RECIPE, wait_until
-from tests.test_resume import session_of
+from tests.conftest import LIMIT, SMALL_RECIPE, kill_alone, wait_until, whole_session
 
 pytestmark = pytest.mark.slow
 
@@ -237,14 +233,6 @@ def test_when_only_the_sweep_is_killed_its_jobs_end_too(tmp_path):
         ],
         cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    try:
+    with whole_session(process):
         wait_until(lambda: list(tmp_path.glob("data/derived/*/train-*/.subj*")), process)
-        process.kill()
-        process.wait()
-        limit = time.monotonic() + LIMIT
-        while left := session_of(process.pid):
-            assert time.monotonic() < limit, left
-            time.sleep(0.05)
-    finally:
-        with suppress(ProcessLookupError):  # they are all gone, as they should
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_alone(process)

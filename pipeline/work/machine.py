@@ -43,10 +43,10 @@ class Threads:
 
     def __enter__(self) -> None:
         if self._controller is None:
-            from threadpoolctl import ThreadpoolController  # here: a command must start quickly
+            from threadpoolctl import ThreadpoolController
 
             self._controller = ThreadpoolController()
-        torch: Any = sys.modules.get("torch")  # not imported for work that does not need it
+        torch: Any = sys.modules.get("torch")
         if torch:
             self._before = torch.get_num_threads()
             torch.set_num_threads(self.count)
@@ -71,11 +71,17 @@ def threads(count: int) -> Iterator[None]:
     count : int
         Threads of BLAS, OpenMP and PyTorch.
     """
+    from threadpoolctl import threadpool_limits  # here: the command line must start quickly
+
+    torch: Any = sys.modules.get("torch")  # not imported for tasks that do not need it
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(count)
     wanted = dict.fromkeys(AT_LOADING, str(count)) | EXACTLY
     kept = {name: os.environ.get(name) for name in wanted}
     os.environ |= wanted
     try:
-        with Threads(count):
+        with threadpool_limits(count):
             yield
     finally:
         for name, value in kept.items():
@@ -83,3 +89,5 @@ def threads(count: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        if torch:
+            torch.set_num_threads(before)

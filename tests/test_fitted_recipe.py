@@ -45,7 +45,11 @@ OPTIONS = {
     "cnn": ["method=hochberg_cnn", "method.tap_count=9", "method.units=64", "method.updates=1"],
     "semi_markov": ["method=semi_markov", "method.rows_after=20", "method.rows_before=10"],
     "lstm": ["window.length=40", "window.burn_in=5", "train.epochs=1"],
-}
+    "hybrid": [
+        "method=hybrid", "method.rows_after=20", "method.rows_before=10", "window.length=40",
+        "window.burn_in=5", "train.epochs=1",
+    ],
+}  # fmt: skip
 
 
 def recorded(series: int, rows: int = 6000) -> tuple[np.ndarray, np.ndarray]:
@@ -219,9 +223,11 @@ def test_a_file_that_is_damaged_or_missing_is_named(kind, name, recipes, tmp_pat
 
 def test_a_method_of_another_version_is_named(recipes, tmp_path):
     stored = json.loads((recipes["lda"] / "recipe.json").read_text(encoding="utf-8"))
-    stored["kind"] = "hybrid"
+    stored["kind"] = "another"
     (tmp_path / "recipe.json").write_text(json.dumps(stored), encoding="utf-8")
-    with pytest.raises(DataError, match=r"recipe\.json: kind=hybrid: .* no such method; it has ls"):
+    with pytest.raises(
+        DataError, match=r"recipe\.json: kind=another: .* no such method; it has ls"
+    ):
         FittedRecipe.load(tmp_path)
 
 
@@ -235,6 +241,7 @@ TAP_NETWORK = {"weights", "options", "scalers"}
 MODEL_FILES = {
     "lda": LINEAR, "lr": LINEAR, "gru": TAP_NETWORK, "cnn": TAP_NETWORK,
     "semi_markov": {"chains", "lags", "half"}, "lstm": {"weights", "options", "scalers", "stride"},
+    "hybrid": {"chains", "network"},
 }  # fmt: skip
 
 

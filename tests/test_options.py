@@ -29,6 +29,8 @@ from pipeline.config.lstm import (
     Train,
     Window,
 )
+from pipeline.config.methods.base import Method
+from pipeline.config.methods.hybrid import HybridMethod, HybridOptions
 from pipeline.config.methods.linear import LdaMethod, LrMethod
 from pipeline.config.methods.semi_markov import SemiMarkovMethod
 from pipeline.config.methods.tap_networks import CnnMethod, GruMethod
@@ -105,6 +107,10 @@ BASES: dict[str, Any] = {
         ),
     ),
 }  # fmt: skip
+BASES["hybrid"] = HybridOptions(
+    HybridMethod(**{**vars(BASES["semi_markov"]), "kind": "hybrid", "folds": 2}),
+    **vars(BASES["lstm"]),
+)
 CASES: dict[str, dict[str, Case]] = {
     "lda": {**TAPS, "shrinkage": case(0.5)},
     "lr": {**TAPS, "penalty_c": case(1e-3), "iterations": case(2)},
@@ -138,12 +144,17 @@ CASES: dict[str, dict[str, Case]] = {
         "train.clip": case(0.0, 1e-2, train__clip=1e-3), "train.clip_value": case(1e-4),
     },
 }  # fmt: skip
+CASES["hybrid"] = {
+    **{f"method.{option}": about for option, about in CASES["semi_markov"].items()},
+    **CASES["lstm"],
+}
 # Read by the stages, or without effect on any number.
 NOT_THE_DETECTOR = {
     "train.scope": "says which subjects share a fit (`FitData.fitted`)",
     "train.scaler": "says which series `FitData.shared` holds",
     "train.refit": "says which fit predicts the test series",
     "train.checkpoint_seconds": "a checkpoint changes no number",
+    "method.folds": "tests/test_hybrid.py changes it, with more series than there are here",
 }
 
 
@@ -156,7 +167,7 @@ def names(options: Any) -> set[str]:
             found |= {f"{each.name}.{inner.name}" for inner in fields(value)}
         elif each.name != "kind":
             found.add(each.name)
-    return found
+    return found - {"method.kind"}
 
 
 def changed(options: Any, changes: dict[str, Any]) -> Any:
@@ -170,12 +181,13 @@ def changed(options: Any, changes: dict[str, Any]) -> Any:
 
 def check(options: Any) -> None:
     """Refuse values that the configuration would refuse."""
-    if isinstance(options, LstmOptions):
+    if isinstance(options, LstmOptions | HybridOptions):
         options.window.check()
         options.model.check()
         options.train.check(options.model)
-    else:
-        options.check(demand_of("method", options))
+    method = options.method if isinstance(options, HybridOptions) else options
+    if isinstance(method, Method):
+        method.check(demand_of("method", method))
 
 
 @cache
@@ -217,14 +229,15 @@ BASE_OUTCOMES: dict[tuple, tuple] = {}
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_every_option_of_every_method_is_in_the_table(kind):
-    elsewhere = set(NOT_THE_DETECTOR) if kind == "lstm" else set()
+    elsewhere = set(NOT_THE_DETECTOR) & names(BASES[kind])
     assert not elsewhere & set(CASES[kind])
     assert names(BASES[kind]) == set(CASES[kind]) | elsewhere
-    expected = LstmOptions if kind == "lstm" else methods()[kind]
+    expected = JOINED.get(kind, methods()[kind])
     assert type(BASES[kind]) is expected
     assert type(compose([f"method={FILES.get(kind, kind)}"]).detector_options) is expected
 
 
+JOINED = {"lstm": LstmOptions, "hybrid": HybridOptions}  # of several groups
 FILES = {"gru": "gru_taps", "cnn": "hochberg_cnn"}  # in conf/method, where not named as the method
 
 

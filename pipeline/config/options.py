@@ -21,7 +21,7 @@ from pipeline.config.demand import PLAIN_NAME, demand_of, is_plain_name
 from pipeline.config.filters.base import Filter
 from pipeline.config.kinds import option_names
 from pipeline.config.live import Live
-from pipeline.config.lstm import LstmOptions, Model, Scaler, Train, Window
+from pipeline.config.lstm import Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
 from pipeline.config.parallel import Parallel
@@ -80,11 +80,9 @@ class Config:
     parallel: Parallel = field(default_factory=Parallel)
 
     @property
-    def detector_options(self) -> Method | LstmOptions:
-        """What the detector reads: the group ``method``, or the LSTM's three groups."""
-        if isinstance(self.method, LstmMethod):
-            return LstmOptions(self.window, self.model, self.train)
-        return self.method
+    def detector_options(self) -> Any:
+        """What the detector reads: the group ``method``, and the other groups that it names."""
+        return self.method.joined(**{name: getattr(self, name) for name in self.method.GROUPS})
 
 
 def plain(node: Any) -> Any:
@@ -146,7 +144,7 @@ def check(config: Config) -> None:
     config.live.check(config.stage.name)
     config.parallel.check()
     demand_of("train", config.train)(
-        isinstance(config.method, LstmMethod) or config.train.scaler is Scaler.subject,
+        "train" in config.method.GROUPS or config.train.scaler is Scaler.subject,
         "scaler", f"must be subject with method.kind={config.method.kind}",
     )  # fmt: skip
     demand(config.stage is not Stage.check or bool(config.submission), "submission",

@@ -48,4 +48,11 @@ METHODS = {
     "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "cnn": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "semi_markov": Entry("pipeline.detectors.semi_markov.detector", "SemiMarkovDetector"),
+    "hybrid": Entry(
+        "pipeline.detectors.hybrid.detector",
+        "HybridDetector",
+        gpu=True,
+        resumable=True,
+        random=True,
+    ),
 }

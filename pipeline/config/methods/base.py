@@ -7,7 +7,7 @@ by name. `pipeline.detectors.registry` says which code learns with them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -39,6 +39,10 @@ class Method:
         """
         named = type(self).__dataclass_fields__["kind"].default
         demand(self.kind == named, "kind", f"belongs to method={named}; choose another method=")
+
+    def joined(self, **groups: Any) -> Any:
+        """Give what the detector reads: these options, with those of the groups in `GROUPS`."""
+        return self
 
 
 @dataclass

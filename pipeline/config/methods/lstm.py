@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from pipeline.config.lstm import LstmOptions
 from pipeline.config.methods.base import Method
 
 
@@ -14,3 +16,7 @@ class LstmMethod(Method):
     GROUPS = ("window", "model", "train")
 
     kind: str = "lstm"
+
+    def joined(self, **groups: Any) -> LstmOptions:
+        """Give what the LSTM reads: the groups alone."""
+        return LstmOptions(**groups)

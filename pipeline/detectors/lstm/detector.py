@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -99,18 +99,25 @@ class LstmDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        stored = {
+        torch.save(self.packed(), path)
+
+    @classmethod
+    def load(cls, path: Path) -> LstmDetector:
+        """Read what `save` wrote, onto the CPU."""
+        return cls.unpacked(torch.load(path, map_location="cpu", weights_only=True))
+
+    def packed(self) -> dict[str, Any]:
+        """Give what `save` writes."""
+        return {
             "options": self.options,
             "stride": self.stride,
             "scalers": {str(k): list(v) for k, v in self.scalers.items()},
             "weights": {k: v.cpu() for k, v in self.network.state_dict().items()},
         }
-        torch.save(stored, path)
 
     @classmethod
-    def load(cls, path: Path) -> LstmDetector:
-        """Read what `save` wrote, onto the CPU."""
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+    def unpacked(cls, stored: dict[str, Any]) -> LstmDetector:
+        """Turn what `packed` gave back into a detector."""
         network = make_network(**stored["options"])
         network.load_state_dict(stored["weights"])
         network.eval()

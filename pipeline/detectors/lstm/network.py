@@ -18,6 +18,11 @@ State = tuple[torch.Tensor, ...]  # h and c, then the convolution's past; lanes 
 # last bits of a matrix product depend on its size.
 CHUNK = 512
 
+# Another detector's logits, as the LSTM reads them: of about unit variance.
+BESIDE_SCALE = 0.25
+# Where other logits are corrected, the correction starts so many times smaller than logits would.
+FIRST_CORRECTION = 0.1
+
 
 class CausalConvolution(nn.Module):
     """A convolution over time that sees no later row, and an ELU.
@@ -57,7 +62,8 @@ class Network(nn.Module):
     """A many-to-many LSTM.
 
     Dropout, an optional linear projection, an optional causal convolution, the LSTM, dropout, and a
-    linear layer to the logits.
+    linear layer to the logits. With logits of another detector beside the features, the network
+    reads them, too, and what it gives is added to them: it learns to correct them.
 
     Parameters
     ----------
@@ -73,6 +79,10 @@ class Network(nn.Module):
         Between the LSTM's layers and before the output.
     input_dropout : float
         Of the features.
+    beside : int
+        So many columns after the features, E or more, are another detector's: first its E logits,
+        which the network corrects, then others that it reads. They are neither dropped nor
+        projected. 0 for none.
     cell : str
         Which LSTM cell, see `pipeline.detectors.lstm.cell`.
     forget_bias, init_range : float, optional
@@ -91,16 +101,18 @@ class Network(nn.Module):
         kernel: int = 0,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        beside: int = 0,
         cell: str = "fused",
         forget_bias: float | None = None,
         init_range: float | None = None,
     ) -> None:
         super().__init__()
+        self.n_features = n_features
         self.input_dropout = Dropout(input_dropout)
         self.projection = nn.Linear(n_features, projection) if projection else nn.Identity()
         self.convolution = CausalConvolution(projection or n_features, kernel) if kernel else None
         self.lstm = LSTM(
-            projection or n_features,
+            (projection or n_features) + beside,
             hidden,
             layers,
             batch_first=True,
@@ -115,14 +127,18 @@ class Network(nn.Module):
             for linear in (self.projection, self.output):
                 for parameter in linear.parameters():
                     nn.init.uniform_(parameter, -init_range, init_range)
+        self.gain = nn.Parameter(torch.ones(n_events)) if beside else None
+        if beside:  # it starts near the logits that it corrects
+            with torch.no_grad():
+                self.output.weight.mul_(FIRST_CORRECTION)
 
     def forward(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """Run over a batch of sequences.
 
         Parameters
         ----------
-        x : Tensor, shape (B, L, F)
-            Standardised features.
+        x : Tensor, shape (B, L, F) or (B, L, F + beside)
+            Standardised features, and what stands beside them.
         state : tuple of Tensor, optional
             After the rows before: h and c, each (layers, B, hidden), and with a convolution its
             past, (K - 1, B, P); zero when not given.
@@ -133,19 +149,26 @@ class Network(nn.Module):
         state : tuple of Tensor
         """
         h, c, *pasts = self.start(len(x)) if state is None else state
+        x, others = x[..., : self.n_features], x[..., self.n_features :]
         x = self.projection(self.input_dropout(x))
         if self.convolution is not None:
             x, past = self.convolution(x, pasts[0])
             pasts = [past]
+        if self.gain is not None:
+            x = torch.cat([x, BESIDE_SCALE * others], dim=-1)
         y, (h, c) = self.lstm(x, (h, c))
-        return self.output(self.dropout(y)), (h, c, *pasts)
+        logits = self.output(self.dropout(y))
+        if self.gain is not None:
+            logits = logits + self.gain * others[..., : logits.shape[-1]]
+        return logits, (h, c, *pasts)
 
     def start(self, lanes: int) -> State:
         """Give a state of zero for this many lanes."""
         layer = self.lstm
         shapes = [(layer.num_layers, lanes, layer.hidden_size)] * 2
         if self.convolution is not None:
-            shapes.append((self.convolution.before, lanes, layer.input_size))
+            width = self.convolution.filters.in_channels
+            shapes.append((self.convolution.before, lanes, width))
         return tuple(self.output.weight.new_zeros(shape) for shape in shapes)
 
 
@@ -214,6 +237,7 @@ class NetworkArguments(TypedDict):
     networks: int
     forget_bias: float | None
     init_range: float | None
+    beside: int
 
 
 def make_network(
@@ -226,6 +250,7 @@ def make_network(
     kernel: int = 0,
     dropout: float = 0.0,
     input_dropout: float = 0.0,
+    beside: int = 0,
     networks: int = 1,
     cell: str = "fused",
     forget_bias: float | None = None,
@@ -239,13 +264,15 @@ def make_network(
         F and E.
     networks : int
         How many.
-    hidden, layers, projection, kernel, dropout, input_dropout, cell, forget_bias, init_range
+    hidden, layers, projection, kernel, dropout, input_dropout, beside
+        As in `Network`.
+    cell, forget_bias, init_range
         As in `Network`.
     """
     members = [
         Network(
             n_features, n_events, hidden=hidden, layers=layers, projection=projection,
-            kernel=kernel, dropout=dropout, input_dropout=input_dropout, cell=cell,
+            kernel=kernel, dropout=dropout, input_dropout=input_dropout, beside=beside, cell=cell,
             forget_bias=forget_bias, init_range=init_range,
         )
         for _ in range(networks)
@@ -256,7 +283,8 @@ def make_network(
 def start_at_base_rates(network: AnyNetwork, labels: np.ndarray) -> None:
     """Set the output's bias to the events' log-odds, so that no update is spent on learning them.
 
-    With events as rare as these, that is worth more than any later tuning of a stack.
+    With events as rare as these, that is worth more than any later tuning of a stack. Where the
+    network corrects other logits, these have the base rates already, and the bias is zero.
 
     Parameters
     ----------
@@ -269,7 +297,8 @@ def start_at_base_rates(network: AnyNetwork, labels: np.ndarray) -> None:
     with torch.no_grad():
         for part in network.modules():
             if isinstance(part, Network):
-                part.output.bias.copy_(torch.from_numpy(np.log(odds)))
+                start = np.log(odds) if part.gain is None else np.zeros_like(odds)
+                part.output.bias.copy_(torch.from_numpy(start))
 
 
 @torch.no_grad()

@@ -41,15 +41,24 @@ class OwnProjection(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor, subjects: np.ndarray) -> torch.Tensor:
-        """Project a batch of sequences, (B, L, F), of as many subjects, (B,)."""
+        """Project a batch of sequences, (B, L, F), of as many subjects, (B,).
+
+        What stands beside the features, from column F on, is handed on as it is.
+        """
         rows = torch.tensor([self.rows[s] for s in subjects], device=x.device)
-        return torch.bmm(self.dropout(x), self.weight[rows])
+        width = self.weight.shape[1]
+        if x.shape[2] == width:
+            return torch.bmm(self.dropout(x), self.weight[rows])
+        features, others = x[..., :width], x[..., width:]
+        return torch.cat([torch.bmm(self.dropout(features), self.weight[rows]), others], dim=2)
 
     @torch.no_grad()
     def project(self, features: torch.Tensor, subject: Id) -> torch.Tensor:
-        """Project one series of a subject, (T', F), on the CPU."""
+        """Project one series of a subject, (T', F), on the CPU; see `forward`."""
+        width = self.weight.shape[1]
         with threads(1):  # the same bytes for any number of threads
-            return features @ self.weight[self.rows[subject]].cpu()
+            projected = features[:, :width] @ self.weight[self.rows[subject]].cpu()
+        return torch.cat([projected, features[:, width:]], dim=1)
 
     @torch.no_grad()
     def folded(self, scalers: Scalers) -> Scalers:

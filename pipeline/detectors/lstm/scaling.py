@@ -49,3 +49,14 @@ def standardise(features: np.ndarray, scaler: Scaler) -> torch.Tensor:
     mean, matrix = scaler
     with threads(1):  # the same bytes for any number of threads
         return (torch.from_numpy(np.array(features, dtype=np.float32)) - mean) @ matrix
+
+
+def passing(scaler: Scaler, more: int) -> Scaler:
+    """Let a scaler hand on so many columns after the features as they are.
+
+    Zeros are added to the mean, and ones to the matrix's diagonal.
+    """
+    mean, matrix = scaler
+    if not more:
+        return scaler
+    return torch.cat([mean, mean.new_zeros(more)]), torch.block_diag(matrix, torch.eye(more))

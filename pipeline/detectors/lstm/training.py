@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import zlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,9 @@ from pipeline.detectors.lstm.network import (
 )
 from pipeline.detectors.lstm.optimiser import learning_rate, make_optimiser, set_learning_rate
 from pipeline.detectors.lstm.own_projection import Learner, OwnProjection
-from pipeline.detectors.lstm.scaling import Scalers, fit_scalers, standardise
+from pipeline.detectors.lstm.scaling import Scalers, fit_scalers, passing, standardise
 from pipeline.errors import PipelineError
+from pipeline.features.feature_series import FeatureSeries
 from pipeline.results.scoring import held_out_line
 
 TELL_SECONDS = 0.5  # between reports of the progress
@@ -55,7 +57,11 @@ class Trained(NamedTuple):
     history: list[Line]
 
 
-def train(data: FitData, options: LstmOptions) -> Trained:
+Beside = Mapping[tuple[Id, Id], np.ndarray]
+"""By subject and series: what another detector says of its rows, shape (T', X), logits first."""
+
+
+def train(data: FitData, options: LstmOptions, beside: Beside | None = None) -> Trained:
     """Train one network, or a committee.
 
     A checkpoint, ``<name>_checkpoint.pt`` in ``data.scratch``, lets a later call continue where
@@ -67,6 +73,9 @@ def train(data: FitData, options: LstmOptions) -> Trained:
         On what.
     options : LstmOptions
         How.
+    beside : mapping, optional
+        What another detector says of each series, the held-out ones included. The network learns
+        to correct it. It must not come from a model that was fitted to the series' own labels.
 
     Raises
     ------
@@ -78,6 +87,8 @@ def train(data: FitData, options: LstmOptions) -> Trained:
     scalers = fit_scalers(data.fitted, data.shared, options.train.whiten)
     n_features = data.fitted[0].features.shape[1]
     arguments = network_arguments(options.model, n_features, len(data.events))
+    if beside is not None:
+        arguments["beside"] = next(iter(beside.values())).shape[1]
     own = None
     if options.train.own_projection:
         width, dropout = options.model.projection, options.model.input_dropout
@@ -89,9 +100,10 @@ def train(data: FitData, options: LstmOptions) -> Trained:
         labels = np.concatenate([np.asarray(series.labels) for series in data.fitted])
         start_at_base_rates(network, labels)
     learner = Learner(network, own).to(device)
-    history = Training(data, options, learner, scalers, device).run()
+    history = Training(data, options, learner, scalers, device, beside).run()
     if own is not None:
         scalers = own.folded(scalers)
+    scalers = {subject: passing(one, arguments["beside"]) for subject, one in scalers.items()}
     return Trained(network, arguments, scalers, history)
 
 
@@ -110,6 +122,7 @@ def network_arguments(model: Model, n_features: int, n_events: int) -> NetworkAr
         networks=model.networks,
         forget_bias=model.forget_bias,
         init_range=model.init_range,
+        beside=0,
     )
 
 
@@ -132,6 +145,8 @@ class Training:
         By subject.
     device : torch.device
         Where the learner is.
+    beside : mapping, optional
+        See `train`.
     """
 
     def __init__(
@@ -141,17 +156,22 @@ class Training:
         learner: Learner,
         scalers: Scalers,
         device: torch.device,
+        beside: Beside | None = None,
     ) -> None:
         self.data, self.options, self.learner, self.device = data, options, learner, device
         self.epochs = float(options.train.epochs) if data.epochs is None else data.epochs
-        self.batches = Batches(
-            (standardise(s.features, scalers[s.subject]) for s in data.fitted),
-            [torch.from_numpy(np.array(s.labels)) for s in data.fitted],
-        )
+
+        def ready(series: FeatureSeries) -> torch.Tensor:
+            features = standardise(series.features, scalers[series.subject])
+            if beside is None:
+                return features
+            others = torch.from_numpy(np.array(beside[series.subject, series.series]))
+            return torch.cat([features, others], dim=1)
+
+        labels = [torch.from_numpy(np.array(s.labels)) for s in data.fitted]
+        self.batches = Batches((ready(series) for series in data.fitted), labels)
         self.subjects = np.array([s.subject for s in data.fitted], dtype=object)
-        self.held_out = [
-            (standardise(s.features, scalers[s.subject]), s.subject) for s in data.held_out
-        ]
+        self.held_out = [(ready(series), series.subject) for series in data.held_out]
         self.truth = [np.asarray(s.labels) for s in data.held_out]
         self.optimiser = make_optimiser(learner, options.train)
         self.checkpoint = Checkpoint(data.scratch / f"{data.name}_checkpoint.pt", device)

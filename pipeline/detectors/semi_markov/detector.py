@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -129,16 +129,24 @@ class SemiMarkovDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        chains = {
-            str(subject): {name: torch.from_numpy(part) for name, part in vars(chain).items()}
-            for subject, chain in self.chains.items()
-        }
-        torch.save({"chains": chains, "lags": self.lags, "half": self.half}, path)
+        torch.save(self.packed(), path)
 
     @classmethod
     def load(cls, path: Path) -> SemiMarkovDetector:
         """Read what `save` wrote."""
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        return cls.unpacked(torch.load(path, map_location="cpu", weights_only=True))
+
+    def packed(self) -> dict[str, Any]:
+        """Give what `save` writes."""
+        chains = {
+            str(subject): {name: torch.from_numpy(part) for name, part in vars(chain).items()}
+            for subject, chain in self.chains.items()
+        }
+        return {"chains": chains, "lags": self.lags, "half": self.half}
+
+    @classmethod
+    def unpacked(cls, stored: dict[str, Any]) -> SemiMarkovDetector:
+        """Turn what `packed` gave back into a detector."""
         chains = {}
         for subject, tensors in stored["chains"].items():
             parts = {name: part.numpy() for name, part in tensors.items()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve
 from scipy.sparse import csr_array
 
 from pipeline.config.methods.semi_markov import SemiMarkovMethod
-from pipeline.detectors.scaling import fit_scalers, standardise
+from pipeline.detectors.scaling import Scaler, fit_scalers, standardise
 from pipeline.detectors.semi_markov.chain import Chain, earlier, predict_from_past, weigh
 from pipeline.detectors.semi_markov.notes import notes
 from pipeline.detectors.semi_markov.order import Order
@@ -130,6 +131,93 @@ def roughness(lengths: list[int]) -> np.ndarray:
     return penalty
 
 
+@dataclass(frozen=True)
+class Whitened:
+    """One subject's fitted series, less what their own past foretells; and their events.
+
+    Parameters
+    ----------
+    scaler : (ndarray, ndarray)
+        The features' mean and standard deviation, each of shape (F,).
+    past, whiten : ndarray, shape (P, O) and (O, O)
+        See `pipeline.detectors.semi_markov.chain.Chain`.
+    white : list of ndarray, each of shape (T', O)
+        By series: what was not predicted, white and weighed.
+    timings : list of Timing
+        By series.
+    widths : list of list of (int, int)
+        By series: the event and the rows of each label.
+    kinds : int
+        E.
+    """
+
+    scaler: Scaler
+    past: np.ndarray
+    whiten: np.ndarray
+    white: list[np.ndarray]
+    timings: list[Timing]
+    widths: list[list[tuple[int, int]]]
+    kinds: int
+
+    @classmethod
+    def of(cls, fitted: list[FeatureSeries], options: SemiMarkovMethod) -> Whitened:
+        """Fit what needs no events, and find the events."""
+        (scaler,) = fit_scalers(fitted).values()
+        ready = [standardise(np.asarray(s.features), scaler).astype(np.float32) for s in fitted]
+        past = _fit_past(ready, options)
+        observed = past.shape[1]
+        surprise = [
+            part[:, -observed:] - predict_from_past(part, options.tap_count, past) for part in ready
+        ]
+        whiten = _whitener(surprise)
+
+        kinds = np.asarray(fitted[0].labels).shape[1]
+        found = [find_events(np.asarray(series.labels)) for series in fitted]
+        timings = [Timing.of(events) for events, _ in found]
+        white = [weigh(part @ whiten) for part in surprise]
+        return cls(scaler, past, whiten, white, timings, [seen for _, seen in found], kinds)
+
+    def chain(self, chosen: Sequence[int], options: SemiMarkovMethod) -> tuple[Chain, Order]:
+        """Fit a chain, and the order of its events, to the events of some of the series.
+
+        Parameters
+        ----------
+        chosen : sequence of int
+            Which, in the order of `white`.
+        options : SemiMarkovMethod
+            The method's options.
+        """
+        kinds, timings = self.kinds, [self.timings[number] for number in chosen]
+        white = [self.white[number] for number in chosen]
+        responses, axes = _fit_responses(white, timings, kinds, options)
+        after, before = options.rows_after, options.rows_before
+        order = Order.of(timings, kinds)
+        opening, pairs = order.opening, [(int(last), int(then)) for last, then in order.pairs]
+        longest = before + 2 * max(
+            rows for t in timings for pair in pairs for rows in [1, *t.durations.get(pair, [])]
+        )
+        paces = by_pace(timings, opening, options.paces)
+        smooth = options.duration_smooth
+        durations = [
+            [
+                spread(pair_durations(pace, timings, pair, opening), longest, smooth)
+                for pair in pairs
+            ]
+            for pace in paces
+        ]
+        mean, deviation = (part.astype(np.float32) for part in self.scaler)
+        chain = Chain(
+            mean, deviation, self.past, self.whiten, axes.astype(np.float32),
+            responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
+            responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
+            np.array(durations).astype(np.float32),
+            np.array([len(pace) / len(timings) for pace in paces], dtype=np.float32),
+            np.array([start(pace, opening, longest - before) for pace in paces]),
+            order.pairs, order.follows.astype(np.float32), order.begins.astype(np.float32),
+        )  # fmt: skip
+        return chain, order
+
+
 def fit_chain(
     fitted: list[FeatureSeries], events: Sequence[str], options: SemiMarkovMethod
 ) -> tuple[Chain, list[int], Counter[str]]:
@@ -152,50 +240,11 @@ def fit_chain(
     Counter
         What there is to tell, see `pipeline.detectors.semi_markov.notes`.
     """
-    (scaler,) = fit_scalers(fitted).values()
-    ready = [standardise(np.asarray(s.features), scaler).astype(np.float32) for s in fitted]
-    past = _fit_past(ready, options)
-    observed = past.shape[1]
-    surprise = [
-        part[:, -observed:] - predict_from_past(part, options.tap_count, past) for part in ready
-    ]
-    whiten = _whitener(surprise)
-
-    kinds = np.asarray(fitted[0].labels).shape[1]
-    widths: list[tuple[int, int]] = []
-    timings = []
-    for series in fitted:
-        found, seen = find_events(np.asarray(series.labels))
-        widths += seen
-        timings.append(Timing.of(found))
-    white = [weigh(part @ whiten) for part in surprise]
-    responses, axes = _fit_responses(white, timings, kinds, options)
-    after, before = options.rows_after, options.rows_before
-    order = Order.of(timings, kinds)
-    opening, pairs = order.opening, [(int(last), int(then)) for last, then in order.pairs]
-    longest = before + 2 * max(
-        rows for t in timings for pair in pairs for rows in [1, *t.durations.get(pair, [])]
-    )
-    paces = by_pace(timings, opening, options.paces)
-    durations = [
-        [
-            spread(pair_durations(pace, timings, pair, opening), longest, options.duration_smooth)
-            for pair in pairs
-        ]
-        for pace in paces
-    ]
-    mean, deviation = (part.astype(np.float32) for part in scaler)
-    chain = Chain(
-        mean, deviation, past, whiten, axes.astype(np.float32),
-        responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
-        responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
-        np.array(durations).astype(np.float32),
-        np.array([len(pace) / len(timings) for pace in paces], dtype=np.float32),
-        np.array([start(pace, opening, longest - before) for pace in paces]),
-        order.pairs, order.follows.astype(np.float32), order.begins.astype(np.float32),
-    )  # fmt: skip
+    found = Whitened.of(fitted, options)
+    chain, order = found.chain(range(len(fitted)), options)
+    widths = [width for each in found.widths for width in each]
     numbers = [series.series for series in fitted]
-    told = notes(order, timings, numbers, widths, events)
+    told = notes(order, found.timings, numbers, widths, events)
     return chain, [rows for _, rows in widths], told
 
 

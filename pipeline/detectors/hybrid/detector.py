@@ -1,0 +1,103 @@
+"""The hybrid as a detector: a chain's logits beside the features, and an LSTM that reads both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pipeline.data.names import Id
+from pipeline.detectors.base import FitData, Line, State
+from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
+
+if TYPE_CHECKING:
+    from pipeline.config.methods.hybrid import HybridOptions
+
+
+@dataclass(frozen=True)
+class HybridDetector:
+    """A chain for every subject, and an LSTM that corrects what they say.
+
+    Parameters
+    ----------
+    chains : SemiMarkovDetector
+        Its logits of a row are the LSTM's last columns.
+    network : LstmDetector
+        The LSTM.
+    """
+
+    chains: SemiMarkovDetector
+    network: LstmDetector
+
+    @classmethod
+    def fit(cls, data: FitData, options: HybridOptions) -> tuple[HybridDetector, list[Line]]:
+        """Fit the chains, then train the LSTM on what other chains say of the fitted series.
+
+        A fit that was killed continues with the next subject's chain, or in the LSTM's training.
+
+        Parameters
+        ----------
+        data : FitData
+            Whole trials of any subjects, two series or more of each.
+        options : HybridOptions
+            The chains' and the LSTM's.
+
+        Returns
+        -------
+        HybridDetector
+        list of dict
+            The LSTM's history. The line that is marked best has ``notes``, where something is odd
+            about the events; they are reported, too.
+
+        Raises
+        ------
+        PipelineError
+            For a subject without any event or with one series, and where the LSTM cannot be
+            trained.
+        """
+        # Here, because to load and apply a fitted detector needs neither these nor scikit-learn.
+        from pipeline.detectors.hybrid.fit import fit_chains
+        from pipeline.detectors.lstm.training import train
+
+        chains, beliefs, notes = fit_chains(data, options.method)
+        network, arguments, scalers, history = train(data, options.lstm, beliefs)
+        for note in notes:
+            data.report(0.0, {"note": note})
+        for line in history:
+            if line["best"] and notes:
+                line["notes"] = "; ".join(notes)
+        return cls(
+            chains, LstmDetector(network, arguments, scalers, options.window.stride)
+        ), history
+
+    def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
+        """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
+        said = self.chains.predict(features, subject)
+        return self.network.predict(np.concatenate([features, said], axis=1), subject)
+
+    def start(self, subject: Id) -> State:
+        """Give the state before a series' first row: the chain's and the LSTM's."""
+        return {"chain": self.chains.start(subject), "network": self.network.start(subject)}
+
+    def push(self, features: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Predict the next rows from their features, shape (n', F)."""
+        said, chain = self.chains.push(features, state["chain"])
+        together = np.concatenate([features, said], axis=1)
+        logits, network = self.network.push(together, state["network"])
+        return logits, {"chain": chain, "network": network}
+
+    def save(self, path: Path) -> None:
+        """Write tensors and plain values only, so that loading runs no code."""
+        torch.save({"chains": self.chains.packed(), "network": self.network.packed()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> HybridDetector:
+        """Read what `save` wrote, onto the CPU."""
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        return cls(
+            SemiMarkovDetector.unpacked(stored["chains"]), LstmDetector.unpacked(stored["network"])
+        )

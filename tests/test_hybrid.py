@@ -1,0 +1,139 @@
+"""The hybrid: what its LSTM reads of the chains, and that a killed fit continues."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config.methods.hybrid import HybridMethod, HybridOptions
+from pipeline.detectors.base import FitData
+from pipeline.detectors.hybrid import fit as fitting
+from pipeline.detectors.hybrid.detector import HybridDetector
+from pipeline.detectors.hybrid.fit import fit_chains
+from pipeline.detectors.lstm.network import Network, start_at_base_rates
+from pipeline.detectors.lstm.own_projection import OwnProjection
+from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
+from pipeline.errors import DataError
+from pipeline.features.feature_series import FeatureSeries
+from tests.conftest import fit_data
+from tests.test_options import BASES
+from tests.test_semi_markov import trials
+
+OPTIONS: HybridOptions = BASES["hybrid"]
+CHAIN: HybridMethod = replace(OPTIONS.method, folds=9)  # as many as there are series
+EVENTS = ("a", "b", "c")
+
+
+@cache
+def three() -> tuple[FeatureSeries, ...]:
+    return tuple(trials(number, rows=500) for number in (1, 2, 3))
+
+
+def data(scratch: Path, fitted: list[FeatureSeries], **more) -> FitData:
+    return fit_data(fitted, events=EVENTS, scratch=scratch, **more)
+
+
+def test_no_chain_says_anything_of_a_series_whose_events_it_has_seen(tmp_path):
+    series = list(three())
+    _, before, _ = fit_chains(data(tmp_path / "before", series), CHAIN)
+    changed = replace(series[0], labels=np.roll(np.asarray(series[0].labels), 40, axis=0))
+    _, after, _ = fit_chains(data(tmp_path / "after", [changed, *series[1:]]), CHAIN)
+    np.testing.assert_array_equal(after[1, 1], before[1, 1])
+    for number in (2, 3):
+        assert not np.array_equal(after[1, number], before[1, number])
+
+
+def test_of_a_held_out_series_the_network_reads_what_it_will_read_of_new_ones(tmp_path):
+    *fitted, held_out = three()
+    chains, beliefs, _ = fit_chains(data(tmp_path, fitted, held_out=[held_out]), CHAIN)
+    assert beliefs.keys() == {(1, 1), (1, 2), (1, 3)}
+    np.testing.assert_array_equal(beliefs[1, 3], chains.predict(held_out.features, 1))
+    alone, _ = SemiMarkovDetector.fit(data(tmp_path, fitted), CHAIN)
+    np.testing.assert_array_equal(alone.predict(held_out.features, 1), beliefs[1, 3])
+
+
+def test_fewer_folds_hold_out_more_series_at_a_time(tmp_path):
+    series = list(three())
+    _, one, _ = fit_chains(data(tmp_path / "one", series), CHAIN)
+    _, two, _ = fit_chains(data(tmp_path / "two", series), replace(CHAIN, folds=2))
+    np.testing.assert_array_equal(two[1, 2], one[1, 2])  # it is alone in its fold both times
+    assert not np.array_equal(two[1, 1], one[1, 1])
+
+
+def test_one_series_of_a_subject_is_too_few(tmp_path):
+    with pytest.raises(DataError, match=r"subject 1: .* two fitted series or more; .*train_series"):
+        fit_chains(data(tmp_path, [three()[0]]), CHAIN)
+
+
+def test_a_subject_without_events_is_named(tmp_path):
+    silent = [replace(each, labels=np.zeros_like(each.labels)) for each in three()]
+    with pytest.raises(DataError, match="subject 1: no event in the fitted series; check"):
+        fit_chains(data(tmp_path, silent), CHAIN)
+
+
+def test_what_was_done_for_a_subject_is_kept_unless_it_is_damaged(tmp_path, monkeypatch):
+    series = list(three())
+    _, expected, _ = fit_chains(data(tmp_path, series), CHAIN)
+    (kept,) = tmp_path.iterdir()
+
+    def refuse(*_) -> None:
+        raise AssertionError("fitted again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "_of_subject", refuse)
+        _, again, _ = fit_chains(data(tmp_path, series), CHAIN)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    _, anew, _ = fit_chains(data(tmp_path, series), CHAIN)
+    for key, logits in expected.items():
+        np.testing.assert_array_equal(again[key], logits)
+        np.testing.assert_array_equal(anew[key], logits)
+
+
+class Killed(Exception):
+    """In place of a kill."""
+
+
+def test_a_fit_that_was_killed_in_the_lstm_s_training_ends_with_the_same_bytes(tmp_path):
+    *fitted, new = three()
+    train = replace(OPTIONS.train, epochs=2, checkpoint_seconds=0.0)
+    options = replace(OPTIONS, train=train)
+
+    def kill(_: float, news: dict) -> None:
+        if "epoch 1 " in news.get("show", ""):
+            raise Killed
+
+    whole, _ = HybridDetector.fit(data(tmp_path / "whole", fitted), options)
+    with pytest.raises(Killed):
+        HybridDetector.fit(data(tmp_path / "cut", fitted, report=kill), options)
+    assert list((tmp_path / "cut").glob("*_checkpoint.pt"))
+    resumed, history = HybridDetector.fit(data(tmp_path / "cut", fitted), options)
+    np.testing.assert_array_equal(resumed.predict(new.features, 1), whole.predict(new.features, 1))
+    assert [line["epoch"] for line in history] == [1.0, 2.0]
+
+
+def test_an_untrained_network_gives_nearly_the_logits_that_it_corrects():
+    torch.manual_seed(0)
+    network = Network(4, 3, hidden=5, layers=1, projection=2, beside=3).eval()
+    x = torch.randn(2, 30, 7)
+    start_at_base_rates(network, np.zeros((100, 3)))
+    logits, _ = network(x)
+    assert (logits - x[..., 4:]).abs().max() < 0.1
+    assert not torch.equal(logits, x[..., 4:])
+
+
+def test_what_stands_beside_the_features_is_neither_dropped_nor_projected():
+    own = OwnProjection([1, 2], 4, 2, dropout=0.9).train()
+    x = torch.randn(2, 30, 7)
+    subjects = np.array([2, 1], dtype=object)
+    assert torch.equal(own(x, subjects)[..., 2:], x[..., 4:])
+    assert torch.equal(own.project(x[0], 1)[:, 2:], x[0, :, 4:])
+    network = Network(4, 3, hidden=5, layers=1, beside=3, input_dropout=0.999).train()
+    x.requires_grad_()
+    network(x)[0].sum().backward()
+    assert (x.grad[..., 4:] != 0).all()
+    assert (x.grad[..., :4] == 0).float().mean() > 0.9

@@ -14,10 +14,10 @@ from pipeline.config.methods.hybrid import HybridMethod
 from pipeline.data.names import Id
 from pipeline.detectors.base import FitData
 from pipeline.detectors.lstm.checkpoint import is_whole
+from pipeline.detectors.semi_markov.chain import Chain
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import Whitened
 from pipeline.detectors.semi_markov.notes import notes, sentences
-from pipeline.detectors.semi_markov.order import Order
 from pipeline.detectors.semi_markov.timing import find_events
 from pipeline.errors import DataError
 from pipeline.features.feature_series import FeatureSeries
@@ -47,8 +47,8 @@ def fit_chains(
     SemiMarkovDetector
         Of chains that were fitted to all events.
     Beliefs
-        Of each fitted series by a chain that was not fitted to its events; of each held-out series
-        by the subject's chain.
+        Of each fitted series by a chain whose responses were not fitted to its events; of each
+        held-out series by the subject's chain.
     list of str
         What is odd about the events, if anything is.
 
@@ -109,22 +109,23 @@ def _of_subject(
     (subject,) = {series.subject for series in fitted}
     found, beliefs = Whitened.of(fitted, options), {}
 
-    def say(chosen: list[int], series: list[FeatureSeries]) -> tuple[SemiMarkovDetector, Order]:
-        chain, order = found.chain(chosen, options)
+    chain, order = found.chain(options)
+
+    def say(chain: Chain, series: list[FeatureSeries]) -> SemiMarkovDetector:
         one = SemiMarkovDetector({subject: chain}, options.tap_count, half)
         for each in series:
             logits = one.predict(np.asarray(each.features), subject)
             beliefs[str(each.series)] = torch.from_numpy(logits)
-        return one, order
+        return one
 
-    every, folds = range(len(fitted)), min(options.folds, len(fitted))
+    folds = min(options.folds, len(fitted))
     for fold in range(folds):
-        outside = [number for number in every if number % folds != fold]
-        say(outside, fitted[fold::folds])
-    chain, order = say(list(every), held_out)
+        inside = range(fold, len(fitted), folds)
+        say(found.without(inside, chain, options), fitted[fold::folds])
+    whole = say(chain, held_out)
     widths = [width for each in found.widths for width in each]
     told = notes(order, found.timings, [s.series for s in fitted], widths, events)
-    return {"chain": chain.packed(), "beliefs": beliefs, "notes": dict(told)}
+    return {"chain": whole.packed(), "beliefs": beliefs, "notes": dict(told)}
 
 
 def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

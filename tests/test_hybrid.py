@@ -19,6 +19,7 @@ from pipeline.detectors.lstm.network import Network, start_at_base_rates
 from pipeline.detectors.lstm.own_projection import OwnProjection
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import Whitened
+from pipeline.detectors.semi_markov.timing import Timing
 from pipeline.errors import DataError
 from pipeline.features.feature_series import FeatureSeries
 from tests.conftest import fit_data
@@ -40,18 +41,21 @@ def data(scratch: Path, fitted: list[FeatureSeries], **more) -> FitData:
 
 
 @pytest.mark.parametrize(("folds", "expected"), [(9, ["bc", "ac", "ab"]), (2, ["b", "ac", "b"])])
-def test_no_chain_says_anything_of_a_series_whose_responses_it_has_seen(
+def test_no_chain_says_anything_of_a_series_that_it_was_fitted_to(
     folds, expected, tmp_path, monkeypatch
 ):
-    """Responses that name the series they were fitted to, and a prediction that repeats it."""
+    """Chains that name the series they were fitted to, and a prediction that repeats it."""
+    chain = Whitened.chain
 
-    def responses(self, chosen, options) -> list[np.ndarray]:
-        return [np.full((1, 1, 1), sum(2**number for number in chosen))] * 3
+    def named(self, options, held_out=()):
+        found, order = chain(self, options, held_out)
+        kept = sum(2**number for number in range(3) if number not in held_out)
+        return replace(found, shares=np.array([kept])), order
 
     def say(self, features, subject) -> np.ndarray:
-        return np.full((len(features), 3), self.chains[subject].after[0, 0, 0], np.float32)
+        return np.full((len(features), 3), self.chains[subject].shares[0], np.float32)
 
-    monkeypatch.setattr(Whitened, "_responses", responses)
+    monkeypatch.setattr(Whitened, "chain", named)
     monkeypatch.setattr(SemiMarkovDetector, "predict", say)
     held_out = [trials(4, rows=300)]
     learning = data(tmp_path, list(three()), held_out=held_out)
@@ -60,14 +64,26 @@ def test_no_chain_says_anything_of_a_series_whose_responses_it_has_seen(
         assert (beliefs[1, number] == sum(2 ** "abc".index(name) for name in names)).all()
 
 
-def test_responses_do_not_depend_on_series_that_are_left_out():
+def test_a_chain_does_not_depend_on_events_that_are_held_out():
     found = Whitened.of(list(three()), CHAIN)
-    chain, _ = found.chain(CHAIN)
-    changed = replace(found, white=[np.full_like(found.white[0], 7.0), *found.white[1:]])
-    one, other = (each.without([0], chain, CHAIN) for each in (found, changed))
-    for name in ("axes", "after", "before"):
+    events = [(row + 3 * (kind == 1), kind) for row, kind in found.timings[0].events]
+    timings = [Timing.of(events), *found.timings[1:]]
+    changed = replace(found, white=[found.white[0] + 7, *found.white[1:]], timings=timings)
+    one, other = (each.chain(CHAIN, held_out=[0])[0] for each in (found, changed))
+    whole, moved = (each.chain(CHAIN)[0] for each in (found, changed))
+    for name in ("axes", "after", "before", "durations"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        assert not np.array_equal(getattr(one, name), getattr(chain, name))
+        assert not np.array_equal(getattr(whole, name), getattr(moved, name))
+
+
+def test_a_pace_of_which_all_series_are_held_out_is_still_known():
+    series = [*three(), trials(4, rows=1200, pauses=(90, 110))]
+    found = Whitened.of(series, CHAIN)
+    whole, without = found.chain(CHAIN)[0], found.chain(CHAIN, held_out=[3])[0]
+    assert len(whole.shares) == len(without.shares) == 2
+    pause = list(map(tuple, whole.pairs)).index((2, 0))
+    np.testing.assert_array_equal(without.durations[1, pause], whole.durations[1, pause])
+    assert not np.array_equal(without.durations[1], whole.durations[1])
 
 
 def test_of_a_held_out_series_the_network_reads_what_it_will_read_of_new_ones(tmp_path):

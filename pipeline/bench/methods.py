@@ -41,7 +41,7 @@ DOC = PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")
 COMPARED = (
     "fbl_lda", "fbl_lr", "fbl_delay_lr", "naive_lstm", "gru_taps", "hochberg_cnn", "paszke2015",
-    "lstm", "lstm_global", "semi_markov", "stack",
+    "lstm", "lstm_global", "semi_markov", "hybrid", "stack",
 )  # fmt: skip
 DATA = (
     "dataset=simulated", "dataset.simulation.subjects=4", "dataset.simulation.trials=0",

@@ -19,7 +19,7 @@ class HybridMethod(SemiMarkovMethod):
     Parameters
     ----------
     folds : int
-        The LSTM reads of each fitted series what a chain says whose responses were fitted to the
+        The LSTM reads of each fitted series what a chain says that was fitted to the events of the
         series outside its fold; so many folds, at most one per series.
     """
 

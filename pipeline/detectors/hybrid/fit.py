@@ -1,4 +1,4 @@
-"""The chains of all subjects, and what chains say of series whose events they never saw."""
+"""The chains of all subjects, and what chains say of series that they were not fitted to."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def fit_chains(
     SemiMarkovDetector
         Of chains that were fitted to all events.
     Beliefs
-        Of each fitted series by a chain whose responses were not fitted to its events; of each
-        held-out series by the subject's chain.
+        Of each fitted series by a chain that was not fitted to its events; of each held-out series
+        by the subject's chain.
     list of str
         What is odd about the events, if anything is.
 
@@ -121,7 +121,7 @@ def _of_subject(
     folds = min(options.folds, len(fitted))
     for fold in range(folds):
         inside = range(fold, len(fitted), folds)
-        say(found.without(inside, chain, options), fitted[fold::folds])
+        say(found.chain(options, held_out=inside)[0], fitted[fold::folds])
     whole = say(chain, held_out)
     widths = [width for each in found.widths for width in each]
     told = notes(order, found.timings, [s.series for s in fitted], widths, events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve
@@ -177,16 +177,33 @@ class Whitened:
         white = [weigh(part @ whiten) for part in surprise]
         return cls(scaler, past, whiten, white, timings, [seen for _, seen in found], kinds)
 
-    def chain(self, options: SemiMarkovMethod) -> tuple[Chain, Order]:
-        """Fit the subject's chain, and the order of its events."""
-        kinds, timings = self.kinds, self.timings
-        axes, after, before = self._responses(range(len(timings)), options)
-        order = Order.of(timings, kinds)
+    def chain(
+        self, options: SemiMarkovMethod, held_out: Collection[int] = ()
+    ) -> tuple[Chain, Order]:
+        """Fit the subject's chain, and the order of its events.
+
+        Parameters
+        ----------
+        options : SemiMarkovMethod
+            The method's options.
+        held_out : collection of int
+            Series, in the order of `white`, whose events teach no response and no duration. The
+            order and the paces are those of all series. A pace that has no others keeps their
+            durations: else the chain would not know it.
+        """
+        kinds = self.kinds
+        kept = [number for number in range(len(self.white)) if number not in held_out]
+        timings = [self.timings[number] for number in kept]
+        white = [self.white[number] for number in kept]
+        responses, axes = _fit_responses(white, timings, kinds, options)
+        after, before = options.rows_after, options.rows_before
+        order = Order.of(self.timings, kinds)
         opening, pairs = order.opening, [(int(last), int(then)) for last, then in order.pairs]
-        longest = options.rows_before + 2 * max(
-            rows for t in timings for pair in pairs for rows in [1, *t.durations.get(pair, [])]
+        longest = before + 2 * max(
+            rows for t in self.timings for pair in pairs for rows in [1, *t.durations.get(pair, [])]
         )
-        paces = by_pace(timings, opening, options.paces)
+        every = by_pace(self.timings, opening, options.paces)
+        paces = [[one for one in pace if any(one is t for t in timings)] or pace for pace in every]
         smooth = options.duration_smooth
         durations = [
             [
@@ -197,41 +214,15 @@ class Whitened:
         ]
         mean, deviation = (part.astype(np.float32) for part in self.scaler)
         chain = Chain(
-            mean, deviation, self.past, self.whiten, axes, after, before,
+            mean, deviation, self.past, self.whiten, axes.astype(np.float32),
+            responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
+            responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
             np.array(durations).astype(np.float32),
-            np.array([len(pace) / len(timings) for pace in paces], dtype=np.float32),
-            np.array([start(pace, opening, longest - options.rows_before) for pace in paces]),
+            np.array([len(pace) / len(self.timings) for pace in every], dtype=np.float32),
+            np.array([start(pace, opening, longest - before) for pace in paces]),
             order.pairs, order.follows.astype(np.float32), order.begins.astype(np.float32),
         )  # fmt: skip
         return chain, order
-
-    def without(self, held_out: Collection[int], chain: Chain, options: SemiMarkovMethod) -> Chain:
-        """Fit a chain's responses anew, without some of the series.
-
-        Order and durations stay those of all series: one series more or less changes them little,
-        unless it is the only one of its pace, and then a chain without it would not know the pace.
-
-        Parameters
-        ----------
-        held_out : collection of int
-            Which, in the order of `white`.
-        chain : Chain
-            From `chain`.
-        options : SemiMarkovMethod
-            The method's options.
-        """
-        kept = [number for number in range(len(self.white)) if number not in held_out]
-        axes, after, before = self._responses(kept, options)
-        return replace(chain, axes=axes, after=after, before=before)
-
-    def _responses(self, chosen: Sequence[int], options: SemiMarkovMethod) -> list[np.ndarray]:
-        """Fit the responses in some of the series: a chain's axes, after and before."""
-        white, timings = ([part[i] for i in chosen] for part in (self.white, self.timings))
-        responses, axes = _fit_responses(white, timings, self.kinds, options)
-        begin = self.kinds * options.rows_after
-        parts = [responses[:begin], responses[begin:]]
-        parts = [part.reshape(self.kinds, -1, axes.shape[1]) for part in parts]
-        return [part.astype(np.float32) for part in (axes, *parts)]
 
 
 def fit_chain(

@@ -19,7 +19,7 @@ from pipeline.detectors.lstm.network import Network, start_at_base_rates
 from pipeline.detectors.lstm.own_projection import OwnProjection
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import Whitened
-from pipeline.detectors.semi_markov.timing import Timing
+from pipeline.detectors.semi_markov.timing import Timing, pace_weights, spread
 from pipeline.errors import DataError
 from pipeline.features.feature_series import FeatureSeries
 from tests.conftest import fit_data
@@ -122,6 +122,45 @@ def test_what_was_done_for_a_subject_is_kept_unless_it_is_damaged(tmp_path, monk
     for key, logits in expected.items():
         np.testing.assert_array_equal(again[key], logits)
         np.testing.assert_array_equal(anew[key], logits)
+
+
+def timing(*durations: int) -> Timing:
+    """Two events in turn: so many rows from the first to the second, and 50 to the first again."""
+    events, row = [], 10
+    for rows in durations:
+        events += [(row, 0), (row + rows, 1)]
+        row += rows + 50
+    return Timing.of(events)
+
+
+def test_durations_of_other_paces_count_less():
+    short, long = timing(*[10] * 6), timing(*[30] * 12)
+    rows, weights = pace_weights([short], [short, long], (0, 1), 0, 0.25)
+    assert weights is not None
+    chances = spread(rows, 60, 0.1, weights=weights)
+    assert chances[:20].sum() == pytest.approx(6 / (6 + 0.25 * 12), abs=1e-3)
+    alike = spread(pace_weights([short], [short, long], (0, 1), 0, 1.0)[0], 60, 0.1)
+    assert alike[:20].sum() == pytest.approx(6 / 18, abs=1e-3)
+    assert pace_weights([short], [short, long], (0, 1), 0, 0.0) == ([10] * 6, None)
+
+
+def test_pauses_are_each_pace_s_own_and_few_durations_are_those_of_all():
+    short, long = timing(*[10] * 4), timing(*[30] * 12)
+    assert pace_weights([long], [short, long], (1, 0), 0, 0.5) == ([50] * 11, None)
+    assert pace_weights([short], [short, long], (0, 1), 0, 0.5) == ([10] * 4 + [30] * 12, None)
+
+
+def test_a_wide_kernel_lets_a_series_be_slower_than_all_others():
+    without, tail = spread([50] * 20, 100, 1.0), spread([50] * 20, 100, 1.0, tail=0.1)
+    assert tail.sum() == pytest.approx(1)
+    assert tail[69] > 100 * without[69]
+    assert tail[49] > 0.8 * without[49]
+
+
+def test_weights_that_are_all_alike_change_nothing():
+    rows = [10, 11, 14, 30, 31]
+    alike = spread(rows, 60, 1.0, 0.1, weights=np.full(5, 0.3))
+    np.testing.assert_allclose(alike, spread(rows, 60, 1.0, 0.1), rtol=1e-9)
 
 
 class Killed(Exception):

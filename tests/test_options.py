@@ -90,7 +90,7 @@ BASES: dict[str, Any] = {
     "semi_markov": SemiMarkovMethod(
         tap_count=3, observed=0, rows_after=12, rows_before=6, response_ridge=3.0,
         response_smooth=10.0, response_shrinkage=0.15, rank=24, trust=1.0, paces=2,
-        duration_smooth=1.0,
+        duration_smooth=1.0, duration_tail=0.0, duration_pooling=1.0,
     ),
     "lstm": LstmOptions(
         Window(length=20, batch=4, stride=2, streams=2, burn_in=4, join=False),
@@ -120,7 +120,8 @@ CASES: dict[str, dict[str, Case]] = {
         "tap_count": case(5), "observed": case(3), "rows_after": case(8), "rows_before": case(4),
         "response_ridge": case(30.0), "response_smooth": case(1e3),
         "response_shrinkage": case(2.0), "rank": case(1), "trust": case(0.5), "paces": case(1),
-        "duration_smooth": case(0.2),
+        "duration_smooth": case(0.2), "duration_tail": case(0.1),
+        "duration_pooling": case(0.0, 0.5),
     },
     "lstm": {
         "window.length": case(10), "window.batch": case(2), "window.stride": case(1),

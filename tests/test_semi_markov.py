@@ -502,7 +502,10 @@ def test_a_subject_without_events_is_told():
         SemiMarkovDetector.fit(fit_data([trials(1), silent]), METHOD)
 
 
-NOT_BELOW_0 = ("observed", "response_smooth", "response_shrinkage", "duration_smooth")
+NOT_BELOW_0 = (
+    "observed", "response_smooth", "response_shrinkage", "duration_smooth", "duration_tail",
+    "duration_pooling",
+)  # fmt: skip
 ABOVE_0 = ("rank", "paces", "rows_after", "rows_before", "response_ridge", "trust")
 
 

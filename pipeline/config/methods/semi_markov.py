@@ -34,6 +34,10 @@ class SemiMarkovMethod(Method):
         Groups of series, by how long the pauses between trials are.
     duration_smooth : float
         Width of the durations' kernel, relative to their spread and number.
+    duration_tail : float
+        Share of the kernel that is wide, for series of another tempo.
+    duration_pooling : float
+        What durations within a trial count in series of other paces, compared with the pace's own.
     """
 
     kind: str = "semi_markov"
@@ -48,6 +52,8 @@ class SemiMarkovMethod(Method):
     trust: float = MISSING
     paces: int = MISSING
     duration_smooth: float = MISSING
+    duration_tail: float = MISSING
+    duration_pooling: float = MISSING
 
     def check(self, demand: Demand) -> None:
         """Refuse values that cannot be."""
@@ -58,5 +64,7 @@ class SemiMarkovMethod(Method):
             demand(getattr(self, key) >= 3, key, "must be 3 or more")
         for key in ("observed", "response_smooth", "response_shrinkage", "duration_smooth"):
             demand(getattr(self, key) >= 0, key, "must be 0 or more")
+        demand(0 <= self.duration_tail < 1, "duration_tail", "must be at least 0 and below 1")
+        demand(0 <= self.duration_pooling <= 1, "duration_pooling", "must be 0 to 1")
         for key in ("response_ridge", "trust"):
             demand(getattr(self, key) > 0, key, "must be above 0")

@@ -19,7 +19,7 @@ from pipeline.detectors.semi_markov.timing import (
     Timing,
     by_pace,
     find_events,
-    pair_durations,
+    pace_weights,
     spread,
     start,
 )
@@ -204,14 +204,15 @@ class Whitened:
         )
         every = by_pace(self.timings, opening, options.paces)
         paces = [[one for one in pace if any(one is t for t in timings)] or pace for pace in every]
-        smooth = options.duration_smooth
-        durations = [
-            [
-                spread(pair_durations(pace, timings, pair, opening), longest, smooth)
-                for pair in pairs
-            ]
-            for pace in paces
-        ]
+        smooth, tail, pooling = (
+            options.duration_smooth, options.duration_tail, options.duration_pooling,
+        )  # fmt: skip
+
+        def spread_of(pace: list[Timing], pair: tuple[int, int]) -> np.ndarray:
+            rows, weights = pace_weights(pace, timings, pair, opening, pooling)
+            return spread(rows, longest, smooth, tail, weights)
+
+        durations = [[spread_of(pace, pair) for pair in pairs] for pace in paces]
         mean, deviation = (part.astype(np.float32) for part in self.scaler)
         chain = Chain(
             mean, deviation, self.past, self.whiten, axes.astype(np.float32),

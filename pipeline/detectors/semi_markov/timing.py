@@ -9,6 +9,8 @@ import numpy as np
 
 # Share of the durations that is spread evenly over all of them, so that none is impossible.
 ANY_DURATION = 1e-4
+# A wide kernel's standard deviation, of the durations' natural logarithm.
+WIDE = 0.3
 # With fewer durations than this, those of other pairs of events are taken, too.
 ENOUGH = 5
 
@@ -37,7 +39,13 @@ def find_events(labels: np.ndarray) -> tuple[list[tuple[int, int]], list[tuple[i
     return sorted(events), widths
 
 
-def spread(durations: list[int], longest: int, smoothing: float) -> np.ndarray:
+def spread(
+    durations: list[int],
+    longest: int,
+    smoothing: float,
+    tail: float = 0.0,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Turn observed durations into the chance of each, from 1 row; shape (longest,).
 
     Parameters
@@ -49,13 +57,29 @@ def spread(durations: list[int], longest: int, smoothing: float) -> np.ndarray:
     smoothing : float
         The kernel's width, in units of the durations' standard deviation over the fifth root of
         their number.
+    tail : float
+        Share of a kernel that is `WIDE`, so that a series of another tempo does not look
+        impossible.
+    weights : ndarray, optional
+        Of the durations; all alike by default.
     """
     even = np.full(longest, 1 / longest)
     if not durations:
         return even
-    width = max(1.0, smoothing * float(np.std(durations)) * len(durations) ** -0.2)
-    away = (np.arange(1, longest + 1)[:, None] - np.asarray(durations)) / width
-    kernels = np.exp(-np.square(away) / 2).sum(axis=1)
+    rows = np.arange(1, longest + 1)[:, None]
+    if weights is None:
+        number, deviation, weight = len(durations), float(np.std(durations)), 1.0
+    else:  # as many as Kish's effective sample size
+        weight = weights / weights.sum()
+        number, mean = 1 / np.square(weight).sum(), weight @ durations
+        deviation = float(np.sqrt(weight @ np.square(durations - mean)))
+    width = max(1.0, smoothing * deviation * number**-0.2)
+    away = (rows - np.asarray(durations)) / width
+    kernels = (weight * np.exp(-np.square(away) / 2)).sum(axis=1)
+    if tail:
+        ratios = np.log(rows / np.asarray(durations)) / WIDE
+        wide = (weight * np.exp(-np.square(ratios) / 2)).sum(axis=1)
+        kernels = (1 - tail) * kernels / kernels.sum() + tail * wide / wide.sum()
     return (1 - ANY_DURATION) * kernels / kernels.sum() + ANY_DURATION * even
 
 
@@ -168,6 +192,49 @@ def pair_durations(
     if following == opening:
         choices.insert(0, [rows for timing in group for rows in timing.durations.get(pair, [])])
     return next((rows for rows in choices if len(rows) >= ENOUGH), choices[-1])
+
+
+def pace_weights(
+    group: list[Timing],
+    timings: list[Timing],
+    pair: tuple[int, int],
+    opening: int | None,
+    pooling: float,
+) -> tuple[list[int], np.ndarray | None]:
+    """Choose durations as `pair_durations` does, and how much each counts for one pace.
+
+    In series with long pauses people also hold the object longer, and other durations within a
+    trial follow the pace, too. So those of series of other paces count less.
+
+    Parameters
+    ----------
+    group, timings, pair, opening
+        See `pair_durations`.
+    pooling : float
+        What a duration within a trial counts in series of other paces, from 0 to 1.
+
+    Returns
+    -------
+    list of int
+        Rows.
+    ndarray or None
+        A weight for each; None where all count alike.
+    """
+    rows = pair_durations(group, timings, pair, opening)
+    if pooling == 1 or pair[1] == opening:
+        return rows, None
+    own = [duration for timing in group for duration in timing.durations.get(pair, [])]
+    if len(own) < ENOUGH:
+        return rows, None
+    others = [
+        duration
+        for timing in timings
+        if not any(timing is each for each in group)
+        for duration in timing.durations.get(pair, [])
+    ]
+    if not pooling:
+        return own, None
+    return own + others, np.repeat([1.0, pooling], [len(own), len(others)])
 
 
 def start(group: list[Timing], opening: int | None, longest: int) -> int:

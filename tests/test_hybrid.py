@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config.lstm import LstmOptions
 from pipeline.config.methods.hybrid import HybridMethod, HybridOptions
 from pipeline.detectors.base import FitData
 from pipeline.detectors.hybrid import fit as fitting
 from pipeline.detectors.hybrid.detector import HybridDetector
 from pipeline.detectors.hybrid.fit import fit_chains
+from pipeline.detectors.lstm import training
 from pipeline.detectors.lstm.network import Network, start_at_base_rates
 from pipeline.detectors.lstm.own_projection import OwnProjection
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
@@ -161,6 +163,19 @@ def test_weights_that_are_all_alike_change_nothing():
     rows = [10, 11, 14, 30, 31]
     alike = spread(rows, 60, 1.0, 0.1, weights=np.full(5, 0.3))
     np.testing.assert_allclose(alike, spread(rows, 60, 1.0, 0.1), rtol=1e-9)
+
+
+def test_all_of_the_lstm_s_options_reach_its_training(tmp_path, monkeypatch):
+    given = []
+
+    def train(learned_from, options, beside):
+        given.append(options)
+        raise Killed
+
+    monkeypatch.setattr(training, "train", train)
+    with pytest.raises(Killed):
+        HybridDetector.fit(data(tmp_path, list(three())), OPTIONS)
+    assert given == [LstmOptions(OPTIONS.window, OPTIONS.model, OPTIONS.train)]
 
 
 class Killed(Exception):

@@ -110,6 +110,14 @@ def test_a_new_version_of_an_outside_package_gives_a_new_key(work, package, monk
     keys.code_key.cache_clear()
 
 
+# Methods that apply others.
+MADE_OF = {
+    "train hybrid": {
+        "pipeline.detectors.lstm.detector", "pipeline.detectors.semi_markov.detector",
+    }
+}  # fmt: skip
+
+
 def test_what_a_stage_reaches_leaves_out_what_it_does_not_need():
     """Else a change in a picture would fit all models anew."""
     for work, roots in ROOTS.items():
@@ -120,7 +128,7 @@ def test_what_a_stage_reaches_leaves_out_what_it_does_not_need():
         if work.startswith("train"):
             assert "pipeline.results.figures" not in found, work
             others = {entry.module for entry in METHODS.values()} - set(roots)
-            assert not others & found, work
+            assert others & found == MADE_OF.get(work, set()), work
 
 
 @pytest.mark.parametrize("work", ROOTS)

@@ -32,6 +32,12 @@ from pipeline.detectors.base import FitData
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.tracking import store
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that both processes end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 # The competition's channels, events and rate.
 COMPETITION = Description.of(compose(["dataset=kaggle"]).dataset)
 EVENTS = COMPETITION.events

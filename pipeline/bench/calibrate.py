@@ -78,8 +78,9 @@ def table_of(figures: Figures) -> str:
         if name in figures:
             sign = "x" if real.is_factor else "±"
             within = "yes" if real.allows(figures[name]) else "**no**"
+            cell = name.replace("|", r"\|")  # a bare one would end the table's cell
             lines.append(
-                f"| {name} | {real.value:.4g} | {figures[name]:.4g} | {sign} {real.tolerance:g} "
+                f"| {cell} | {real.value:.4g} | {figures[name]:.4g} | {sign} {real.tolerance:g} "
                 f"| {within} |"
             )
     rows = [real.allows(figures[name]) for name, real in REAL.items() if name in figures]

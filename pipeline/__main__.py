@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +21,9 @@ from pipeline.config.live import full_keys
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking import sweep_runs as multirun
+
+if TYPE_CHECKING:
+    from pipeline.stages.record import Given
 
 STOPPED = "stopped; the same command goes on from here"
 
@@ -37,7 +41,7 @@ def _main(composed: DictConfig) -> float | None:
             return None
         from pipeline.stages.flow import run  # here: a mistake is told before torch is loaded
 
-        result = run(config, multirun.say)
+        result = run(config, multirun.say, None if multirun.is_job() else _given())
     except Exception as error:
         if multirun.is_job():
             multirun.tell_failure(error)
@@ -46,6 +50,14 @@ def _main(composed: DictConfig) -> float | None:
             sys.exit(2)
         raise
     return None if result.auc is None else float(result.auc.loc["pooled", "mean"])
+
+
+def _given() -> Given:
+    from pipeline.stages.record import Given  # here, as above
+
+    job = HydraConfig.get()
+    keys = [each for each in job.overrides.task if not each.startswith("dataset=")]
+    return Given(job.runtime.choices["dataset"], tuple(keys))
 
 
 def _stop(number: int, frame: object) -> None:

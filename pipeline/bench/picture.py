@@ -25,6 +25,7 @@ from pipeline.data.recording import Description, Recording, label_runs, series_n
 from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.results.colors import event_color
 from pipeline.stages.flow import run
 from pipeline.work.files import write_whole
 
@@ -33,8 +34,6 @@ DATA = ("dataset=simulated", "dataset.simulation.subjects=1", "tracking.enabled=
 TRIALS = 3  # drawn, from the middle of the series
 BEFORE, AFTER = 1.5, 2.0  # s: drawn before the first and after the last of these trials
 ELECTRODES = {"Fp1": "forehead", "C3": "above the left motor cortex", "Cz": "top", "O1": "back"}
-# Okabe and Ito's colours, which people with any kind of colour blindness can tell apart.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 def span(labels: np.ndarray, rate: float, trials: int = TRIALS) -> slice:
@@ -111,7 +110,7 @@ def draw(
         fontsize="medium",
     )
     for column, (event, axes) in enumerate(zip(data.events, panels, strict=True)):
-        color = COLORS[column % len(COLORS)]
+        color = event_color(column)
         for begin, end in label_runs(series.events[rows, column]):
             axes.axvspan(time[begin], time[end - 1], color="0.82", linewidth=0)
         shown = probabilities[rows, column]

@@ -1,7 +1,7 @@
 """The pictures of decided onsets: hit rate against false alarms, and delays.
 
-The colours are those of Okabe & Ito (2008), which people with any colour vision tell apart; markers
-and panels tell the events apart without them.
+Events have the colours of `pipeline.results.colors`. Markers, line styles and panels tell the
+events apart even without colours.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+from pipeline.results.colors import STYLES, event_color
+
 MARKERS = "osD^vPX"
-STYLES = ("-", "--", "-.", ":")
 
 
 def alarms_picture(
@@ -38,7 +38,7 @@ def alarms_picture(
     """
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     for number, (event, (alarms, hits)) in enumerate(curves.items()):
-        color = COLORS[number % len(COLORS)]
+        color = event_color(number)
         axes.plot(alarms, hits, color=color, linestyle=STYLES[number % len(STYLES)], linewidth=1.4)
         axes.plot(
             table.loc[event, "false_alarms_per_minute"], table.loc[event, "hit_rate"],
@@ -85,7 +85,7 @@ def delays_picture(
         squeeze=False,
     )  # fmt: skip
     for number, ((event, mine), axes) in enumerate(zip(delays.items(), panels[:, 0], strict=True)):
-        axes.hist(mine, edges, color=COLORS[number % len(COLORS)], alpha=0.75)
+        axes.hist(mine, edges, color=event_color(number), alpha=0.75)
         text = "no hits"
         if len(mine):
             low, middle, high = np.percentile(mine, [5, 50, 95], method="inverted_cdf")

@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from pipeline.data.recording import label_runs
+from pipeline.results.colors import event_color, event_style
 from pipeline.results.scoring import Score
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def roc_picture(
     for column, (event, auc) in enumerate(result.events.items()):
         if auc is not None:
             false, true, _ = roc_curve(labels[:, column], scores[:, column])
-            axes.plot(false, true, label=f"{event}  {auc:.3f}")
+            axes.plot(
+                false, true, color=event_color(column), linestyle=event_style(column),
+                label=f"{event}  {auc:.3f}",
+            )  # fmt: skip
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title, aspect="equal")
     axes.legend(title="AUC", loc="lower right", fontsize="small")
@@ -83,7 +87,7 @@ def probability_picture(
         len(events), 1, sharex=True, figsize=(10, 1.25 * len(events) + 0.8), layout="constrained"
     )
     for column, (event, axes) in enumerate(zip(events, np.atleast_1d(panels), strict=True)):
-        color = f"C{column}"
+        color = event_color(column)
         for begin, end in label_runs(labels[first : first + span, column]):
             axes.axvspan(time[begin], time[end - 1], color=color, alpha=0.25, linewidth=0)
         shown = probabilities[first : first + span, column]
@@ -195,8 +199,12 @@ def reliability_picture(
         with np.errstate(invalid="ignore"):
             said = np.bincount(place, probabilities[:, column], bins) / count
             seen = np.bincount(place, labels[:, column], bins) / count
-        upper.plot(said[enough], seen[enough], "o-", markersize=4, label=event)
-        lower.stairs(count, edges, color=f"C{column}")
+        color, style = event_color(column), event_style(column)
+        upper.plot(
+            said[enough], seen[enough], marker="o", markersize=4, color=color, linestyle=style,
+            label=event,
+        )  # fmt: skip
+        lower.stairs(count, edges, color=color, linestyle=style)
     upper.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
     upper.set(ylabel="share of rows in which the event is active", title=title)
     upper.legend(loc="upper left", fontsize="small")

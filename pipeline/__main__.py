@@ -25,7 +25,7 @@ from pipeline.tracking import sweep_runs as multirun
 if TYPE_CHECKING:
     from pipeline.stages.record import Given
 
-STOPPED = "stopped; the same command goes on from here"
+STOPPED = "stopped; the same command continues from here"
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
@@ -67,7 +67,8 @@ def _stop(number: int, frame: object) -> None:
 def main() -> None:
     """Run the command line."""
     register()
-    signal.signal(signal.SIGTERM, _stop)  # as ctrl-C: the runs are marked, and it can go on later
+    # As Ctrl-C: the runs are marked as stopped, and the same command can continue them.
+    signal.signal(signal.SIGTERM, _stop)
     logging.captureWarnings(True)
     wanted = "HYDRA_FULL_ERROR" in os.environ
     sys.argv[1:] = full_keys(sys.argv[1:])

@@ -34,7 +34,7 @@ def alarms_picture(
     table : DataFrame
         One row per event with ``hit_rate`` and ``false_alarms_per_minute``: the chosen points.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     for number, (event, (alarms, hits)) in enumerate(curves.items()):
@@ -73,11 +73,11 @@ def delays_picture(
     delays : dict of str to ndarray
         By event, in ms: onset minus true event.
     tolerance : float
-        In s; no delay is larger.
+        The largest possible delay, in s.
     title : str
-        Above the picture.
+        Stands above the picture.
     bins : int
-        Of equal width.
+        Number of bins of equal width.
     """
     edges = 1000 * np.linspace(-tolerance, tolerance, bins + 1)
     figure, panels = plt.subplots(

@@ -35,7 +35,7 @@ def roc_picture(
     result : Score
         Their AUCs, for the legend.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, axes = plt.subplots(figsize=(6, 5.4), layout="constrained")
     for column, (event, auc) in enumerate(result.events.items()):
@@ -72,11 +72,11 @@ def probability_picture(
     events : tuple of str
         The columns' names.
     rate : float
-        Rows a second.
+        Rows per second.
     title : str
-        Above the picture.
+        Stands above the picture.
     seconds : float
-        How much of it, around the middle of the series' events.
+        Length of the stretch, in s. It lies around the middle of the series' events.
     """
     active = np.flatnonzero(labels.any(axis=1))
     middle = int(np.median(active)) if len(active) else len(labels) // 2
@@ -110,10 +110,10 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     path : Path
         The PNG.
     histories : dict of str to DataFrame
-        One a training, with the columns ``epoch``, ``loss``, ``valid_loss``, ``valid_auc_mean``
-        and ``best``.
+        One table per training, by the name of its model, with the columns ``epoch``, ``loss``,
+        ``valid_loss``, ``valid_auc_mean`` and ``best``.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for number, (name, history) in enumerate(histories.items()):
@@ -143,9 +143,9 @@ def heat_picture(path: Path, aucs: pd.DataFrame, title: str) -> None:
     path : Path
         The PNG.
     aucs : DataFrame, shape (subjects, E + 1)
-        By name; nan where there is none.
+        One row per subject, one column per event and the mean; nan where an AUC is undefined.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     size = 2 + 1.1 * aucs.shape[1], 1.6 + 0.34 * len(aucs)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
@@ -173,7 +173,9 @@ def reliability_picture(
     title: str,
     bins: int = 10,
 ) -> None:
-    """Draw how often an event is active where its probability is so high, and how often that is.
+    """Draw how often an event is active in the rows that have a certain probability.
+
+    A second panel shows how many rows have this probability.
 
     Parameters
     ----------
@@ -184,9 +186,9 @@ def reliability_picture(
     events : tuple of str
         The columns' names.
     title : str
-        Above the picture.
+        Stands above the picture.
     bins : int
-        Of equal width, between 0 and 1; those with fewer than 50 rows are not drawn.
+        Number of bins of equal width between 0 and 1. Bins with fewer than 50 rows are not drawn.
     """
     figure, (upper, lower) = plt.subplots(
         2, 1, sharex=True, figsize=(6, 7), height_ratios=(3, 1), layout="constrained"
@@ -223,20 +225,20 @@ def evoked_picture(
 ) -> None:
     """Draw the average response to each event: every channel's curve, and scalp maps.
 
-    Where channels have no known places there are no maps, and the title says so.
+    If the positions of the channels are not known, there are no maps, and the title says so.
 
     Parameters
     ----------
     path : Path
         The PNG.
     evokeds : dict of str to mne.Evoked
-        By event.
+        The average response, by event.
     title : str
-        Above the picture.
+        Stands above the picture.
     times : tuple of float
-        Of the maps, in s.
+        Times of the maps, in s from the event.
     """
-    import mne  # here, because the other pictures need none of it
+    import mne  # here, because the other pictures do not need it
 
     rows = len(evokeds)
     places = [channel["loc"][:3] for each in evokeds.values() for channel in each.info["chs"]]
@@ -292,19 +294,19 @@ def write_report(
     Parameters
     ----------
     path : Path
-        The file; it needs nothing beside it.
+        The file. It holds the pictures too, so it can be sent or moved alone.
     title : str
-        Of the page.
+        Title of the page.
     aucs : DataFrame
         From `pipeline.results.scoring.table`.
     pictures : dict of str to Path
-        PNG files by their heading.
+        PNG files, by the heading above each.
     configuration : str
-        YAML.
+        The whole configuration, as YAML.
     decisions : DataFrame of str, optional
-        One row per event.
+        The decided onsets: one row per event.
     """
-    import mne  # here, because drawing needs none of it
+    import mne  # here, because the pictures do not need it
 
     page = mne.Report(title=title, verbose=False)
     table = aucs.to_html(float_format="%.4f", classes="table table-striped", border=0, na_rep="")
@@ -319,7 +321,7 @@ def write_report(
 
 
 def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str) -> None:
-    """Draw what methods score against what they take to fit.
+    """Draw the AUC of each method against the minutes that its fit takes.
 
     Parameters
     ----------
@@ -328,7 +330,7 @@ def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str)
     points : dict of str to (float, float)
         Minutes and AUC by the method's name.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for number, (name, (minutes, auc)) in enumerate(points.items()):

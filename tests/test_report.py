@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 
 from pipeline.results.colors import COLORS, event_color, event_style
 from pipeline.results.figures import (
+    AUC_ROWS,
     cost_picture,
     heat_picture,
     learning_picture,
@@ -104,7 +105,7 @@ def test_the_report_is_one_file_that_needs_no_other(tmp_path):
     pictures = {"What it costs": tmp_path / "cost.png"}
     write_report(tmp_path / "report.html", "lstm & more", aucs, pictures, "seed: 12345\n")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for shown in ("What it costs", "0.9123", "seed: 12345", "data:image/png;base64"):
+    for shown in ("What it costs", "0.9123", AUC_ROWS, "seed: 12345", "data:image/png;base64"):
         assert shown in page
     links = re.findall(r'<(?:img|script|link)[^>]* (?:src|href)="([^"]+)"', page)
     assert links

@@ -20,6 +20,11 @@ from pipeline.results.scoring import Score
 if TYPE_CHECKING:
     import mne
 
+AUC_ROWS = (
+    "pooled: all rows of all subjects together, as the competition scores; pooled_low to "
+    "pooled_high: its 95 % interval over trials; subject_mean: the mean of the subjects."
+)
+
 
 def roc_picture(
     path: Path, labels: np.ndarray, scores: np.ndarray, result: Score, title: str
@@ -268,6 +273,8 @@ def evoked_picture(
                 contours=0, res=48,
             )  # fmt: skip
             axes.set_title(f"{time:g} s, ±{1e6 * limit:.0f} µV", fontsize="small")
+    for above in panels[:-1, 0]:
+        above.tick_params(labelbottom=False)
     panels[-1, 0].set_xlabel("time from the event's centre (s)")
     figure.suptitle(title)
     figure.savefig(path, dpi=90)
@@ -310,7 +317,7 @@ def write_report(
 
     page = mne.Report(title=title, verbose=False)
     table = aucs.to_html(float_format="%.4f", classes="table table-striped", border=0, na_rep="")
-    page.add_html(table, "Area under the ROC curve", tags=("auc",))
+    page.add_html(f"<p>{AUC_ROWS}</p>{table}", "Area under the ROC curve", tags=("auc",))
     if decisions is not None:
         table = decisions.to_html(classes="table table-striped", border=0)
         page.add_html(table, "Onsets (in brackets: 95 % over trials)", tags=("decisions",))

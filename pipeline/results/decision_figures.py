@@ -44,6 +44,7 @@ def alarms_picture(
             table.loc[event, "false_alarms_per_minute"], table.loc[event, "hit_rate"],
             MARKERS[number % len(MARKERS)], color=color, markersize=9, markeredgecolor="black",
             label=f"{event}  F1 {table.loc[event, 'f1']:.3f}", zorder=3,
+            clip_on=False,  # a point without any false alarm lies on the axis
         )  # fmt: skip
     axes.set_xscale("symlog", linthresh=0.1)
     axes.set_xlim(left=0)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from pipeline.__main__ import main
 from pipeline.config.compose import compose
@@ -41,6 +42,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # The competition's channels, events and rate.
 COMPETITION = Description.of(compose(["dataset=kaggle"]).dataset)
 EVENTS = COMPETITION.events
+
+# How long an example takes depends on the computer's load: no test fails for that.
+settings.register_profile("any_load", deadline=None)
+settings.load_profile("any_load")
 
 # Everything small: two subjects, three series, a network of a few units.
 SMALL = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.config.compose import compose
+from pipeline.config.live import full_keys
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Recording
 from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.live.run import run as run_live
 from pipeline.results.rows import sigmoid
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.serving.stream import Stream
@@ -69,6 +73,28 @@ def test_the_last_line_is_the_path_of_a_checked_submission(finished):
     assert re.fullmatch(r"error: .*broken.csv: line 2: id .* is out of order.*\n", checked.stderr)
 
 
+def replay_arguments(line: str) -> list[str]:
+    """Give the arguments that shell and make make of `make replay DATASET=... ARGS=...`."""
+    words = dict(word.split("=", 1) for word in shlex.split(line)[2:])
+    given = shlex.split(words["ARGS"].replace("$$", "$"))
+    return ["stage=replay", f"dataset={words['DATASET']}", *given]
+
+
+def test_the_end_names_the_model_and_a_replay_that_works(finished):
+    folder, _, done, uri = finished
+    model, watch = done.stdout.splitlines()[-3:-1]
+    assert re.fullmatch(r"fitted model: models:/m-\w+", model)
+    named, line = watch.split(": ", 1)
+    assert (named, line.split()[:2]) == ("watch it detect", ["make", "replay"])
+    options = [*replay_arguments(line), "speed=max"]
+    assert {"subject=1", "series=3", f"tracking.uri={uri}"} <= set(options)
+    assert f"data_dir={folder / 'data'}" in options
+    assert not [each for each in options if each.startswith(("filter", "model.", "train", "work"))]
+    summary = run_live(compose(full_keys(options)))
+    assert summary is not None
+    assert summary.samples > 1000
+
+
 def test_every_test_row_is_predicted_in_numeric_order(finished):
     _, _, done, _ = finished
     ids = pd.read_csv(done.stdout.splitlines()[-1])["id"]
@@ -87,7 +113,7 @@ def test_a_second_run_does_no_stage_again_and_says_so(finished):
     stages = ("simulate", "ingest", "filter", "train", "evaluate", "final", "submit")
     for stage in stages:
         assert re.search(rf"^{stage} +up to date", again.stdout, re.M), stage
-    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    assert again.stdout.splitlines()[-3:] == done.stdout.splitlines()[-3:]
 
 
 def test_everything_of_a_simulated_run_says_so(finished):

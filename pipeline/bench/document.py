@@ -1,4 +1,4 @@
-"""Puts what a benchmark measured into a document, between its markers."""
+"""Write what a benchmark measured into a document, between its markers."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def machine(cores: int) -> str:
 
 
 def seeds_row(name: str, aucs: list[float], base: float) -> str:
-    """Write a table's line: an AUC over seeds, each of them, and their mean against another's."""
+    """Write a row of a table: the mean AUC over seeds, the AUC of each seed, and the difference."""
     mean = statistics.fmean(aucs)
     each = ", ".join(f"{auc:.4f}" for auc in aucs)
     return f"| {name} | {mean:.4f} | {each} | {mean - base:+.4f} |"
 
 
 def write_between(path: Path, marker: str, text: str) -> None:
-    """Replace what stands between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
+    """Replace the text between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
 
     Parameters
     ----------
     path : Path
         A Markdown file.
     marker : str
-        The markers' name; without them the program ends with an error.
+        Name of the markers. If the file lacks them, the program ends with an error.
     text : str
-        Ends with a line end.
+        The new text; it must end with a newline.
     """
     marked = re.compile(rf"(<!-- {marker}:begin -->\n).*(<!-- {marker}:end -->)", re.DOTALL)
     old = path.read_text(encoding="utf-8")

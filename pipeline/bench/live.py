@@ -1,9 +1,9 @@
 """How long each recipe takes for a chunk of a live signal, and whether its memory grows.
 
-``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe in haste,
-at its full size, on a few simulated trials: how long a prediction takes does not depend on how good
-it is. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all
-recipes were measured, it writes the table into ``docs/live.md``.
+``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe at its
+full size, but briefly and on a few simulated trials: the time of a prediction does not depend on
+its quality. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table.
+If all recipes were measured, it writes the table into ``docs/live.md``.
 """
 
 from __future__ import annotations
@@ -41,27 +41,28 @@ RECIPES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"
 TRIALS = 5  # of each of the two series that a recipe is fitted on
 CHUNK = 10  # samples
 TIMED = 3000  # chunks: a minute
-# Of the signal over which memory is watched. An hour of it takes minutes, of a stack half an hour.
+# Minutes of signal over which memory is watched. An hour of signal takes some minutes to compute;
+# with a stack, half an hour.
 MINUTES = {"lstm": 60.0, "semi_markov": 60.0, "stack": 15.0}
-FEW_MINUTES = 5.0  # of all other recipes
+FEW_MINUTES = 5.0  # for all other recipes
 # A short fit; none of these changes a detector's size.
 HASTE = ("method.updates=1", "method.iterations=3", "train.epochs=1")
-# What must be a batch at least: the series here are short.
+# A smaller batch, because the series here are short.
 SHORT = {"paszke2015_default": ("window.batch=5",)}
 
 
 def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> FittedRecipe:
-    """Fit a recipe, of any quality, and export it.
+    """Fit a recipe briefly, whatever its quality, and export it.
 
     Parameters
     ----------
     config : Config
         The recipe.
     recordings : list of Recording
-        Of one subject; what to fit on. A stack's second level is fitted on what its members say of
-        the series that they were fitted on.
+        Of one subject, to fit on. The second level of a stack is fitted on predictions of series
+        that its members learned from: good enough to measure time.
     folder : Path
-        New; `FittedRecipe.load` reads it.
+        A new folder; `FittedRecipe.load` reads it.
     """
     about, subject = recordings[0].about, recordings[0].subject
     with TemporaryDirectory() as scratch:
@@ -98,7 +99,7 @@ def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> F
 
 
 def in_haste(recipe: str, overrides: Sequence[str] = ()) -> Config:
-    """Compose a recipe of full size whose fit is short."""
+    """Compose a recipe of full size with a short fit."""
     chosen = compose([f"experiment={recipe}", "dataset=simulated"])
     read = [each for each in HASTE if is_read(chosen, each.partition("=")[0])]
     quoted = ",".join(f"'{each}'" for each in HASTE)
@@ -114,12 +115,12 @@ def simulated(number: int, trials: int) -> Recording:
 
 
 def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
-    """Time so many chunks of `CHUNK` samples of a signal, which is repeated.
+    """Time the prediction of `count` chunks of `CHUNK` samples. The signal is repeated.
 
     Returns
     -------
     ndarray, shape (count, 2)
-        What each chunk took of the processor's time, and of the clock's, in seconds.
+        Processor time and clock time of each chunk, in seconds.
     """
     chunks = np.array_split(signal[: len(signal) // CHUNK * CHUNK], len(signal) // CHUNK)
     seconds = np.empty((count, 2))
@@ -131,7 +132,7 @@ def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
 
 
 def resident_mib() -> float:
-    """Give the memory that this process holds now; nan where the system does not tell."""
+    """Give the memory that this process holds now; nan if the operating system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -140,7 +141,7 @@ def resident_mib() -> float:
 
 
 def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
-    """Push so many minutes of signal; give by how much the process grew after the first one."""
+    """Push some minutes of signal; give how much memory the process gained after the first one."""
     rate = round(stream.recipe.about.rate)
     first = 0.0
     for second in range(round(60 * minutes)):
@@ -154,7 +155,7 @@ def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
 def measure(
     recipe: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
 ) -> str:
-    """Measure one recipe; give its line of the table."""
+    """Measure one recipe; give its row of the table."""
     with TemporaryDirectory() as folder:
         fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
     stream, signal = Stream(fitted, recordings[0].subject), recordings[2].signal
@@ -173,8 +174,8 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for some of them; ``minutes=N`` to watch the memory for so long, 0 for not
-        at all; all else as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; ``minutes=N`` of signal over which to watch the memory, 0
+        for none; the rest as on the pipeline's command line.
     """
     mark = "minutes="
     given = [each.removeprefix(mark) for each in arguments if each.startswith(mark)]

@@ -1,9 +1,9 @@
-"""A live signal over Lab Streaming Layer, as it should be and with what goes wrong in practice.
+"""Test a live signal over Lab Streaming Layer: without faults, and with those of practice.
 
 ``python -m pipeline.bench.lsl [model=ADDRESS subject=1] [seconds=60]`` lets another process send a
-simulated recording as an amplifier does. It compares what is predicted with the batch prediction,
-and writes a table into ``docs/live.md``. Without a model it fits one first. All streams stay on
-this computer.
+simulated recording as an amplifier does. It compares the predictions with those of the whole
+recording, and writes a table into ``docs/live.md``. Without a model it fits one first. All streams
+stay on this computer.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ SECONDS, FAULT_SECONDS = 60.0, 10.0
 TRIALS = 15
 BRIDGE, BUFFER, CHUNK = 1.0, 5.0, 0.02  # s, as in conf/live
 WAIT = 8.0  # s, for a stream that has ended
-RECORDED = "steady"  # the plan whose results the sender takes back
-DEADLINE = 60.0  # s beyond a plan's own time: nothing may hang
-# No packet leaves the computer, and other streams on it are not seen.
+RECORDED = "steady"  # the plan whose results the sender receives and keeps
+DEADLINE = 60.0  # s beyond the length of a plan; then it counts as hanging
+# No packet leaves the computer, and other streams on it are ignored.
 ISOLATED = """\
 [multicast]
 ResolveScope = machine
@@ -69,7 +69,7 @@ level = -3
 
 @dataclass
 class Outcome:
-    """What came of a plan.
+    """The result of a plan.
 
     Parameters
     ----------
@@ -90,28 +90,28 @@ class Outcome:
 
     @property
     def notes(self) -> list[str]:
-        """All that was told."""
+        """All messages."""
         return [note for step in self.steps for note in step.notes]
 
     @property
     def told(self) -> list[str]:
-        """What was told before the last sample; after it the bench itself ends the stream."""
+        """The messages before the last sample. After it, the bench itself ends the stream."""
         last = max(number for number, step in enumerate(self.steps) if len(step.samples))
         return [note for step in self.steps[: last + 1] for note in step.notes]
 
     @property
     def onsets(self) -> list[Onset]:
-        """All that was decided."""
+        """All decided onsets."""
         return [onset for step in self.steps for onset in step.onsets]
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """Of every sample, (n, E)."""
+        """The probabilities of every sample, (n, E)."""
         return np.concatenate([step.probabilities for step in self.steps])
 
 
 def expected(model: LiveModel, segments: Sequence[NDArray]) -> tuple[NDArray, list[Onset]]:
-    """Predict and decide the segments at once, as a recording is."""
+    """Predict each segment at once, as a recording, and decide its onsets."""
     decider, parts, onsets = Decider(model.settings), [], []
     for segment in segments:
         count = len(model.settings.events)
@@ -142,9 +142,9 @@ def sender(folder: Path) -> Iterator[subprocess.Popen]:
 
 
 def isolate(folder: Path) -> None:
-    """Keep this process's streams, and its children's, on this computer and to themselves.
+    """Hide the streams of this process and its children from all other programs.
 
-    liblsl reads it once, when it is first used.
+    liblsl reads the file once, when it is first used.
     """
     file = folder / "lsl_api.cfg"
     file.write_text(ISOLATED.format(session=uuid.uuid4().hex), encoding="utf-8")
@@ -178,7 +178,7 @@ class Keep(NoView):
 
 
 def receive(plan: Plan, model: LiveModel) -> Outcome:
-    """Take a plan's stream as ``stage=live`` does, until it ends."""
+    """Receive a plan's stream as ``stage=live`` does, until it ends."""
     lsl, about, view = load_lsl(), model.recipe.about, Keep()
     predictor, outlets = warmed_up(model, CHUNK), Outlets(lsl, plan.name, about)
     try:
@@ -193,12 +193,12 @@ def receive(plan: Plan, model: LiveModel) -> Outcome:
 def run_plans(
     folder: Path, planned: Sequence[Plan], model: LiveModel, together: bool
 ) -> list[Outcome]:
-    """Send and take plans, one after the other or all together.
+    """Send and receive plans, one after another or all at the same time.
 
     Raises
     ------
     PipelineError
-        If one hangs.
+        If a plan does not end.
     """
     outcomes: dict[str, Outcome] = {}
     with sender(folder) as process:
@@ -227,25 +227,25 @@ def run_plans(
 
 
 def wait_for(threads: Sequence[threading.Thread], planned: Sequence[Plan]) -> None:
-    """Wait for the plans' ends, but not for ever."""
+    """Wait until the plans have ended, but not forever."""
     longest = max(sum(part.due[-1] for part in plan.parts) for plan in planned)
     for thread, plan in zip(threads, planned, strict=True):
         thread.join(longest + DEADLINE)
         if thread.is_alive():
-            raise PipelineError(f"{plan.name}: hangs")
+            raise PipelineError(f"{plan.name}: does not end")
 
 
 def faults(outcome: Outcome, model: LiveModel, within: float = 1e-6) -> list[str]:
-    """Say what is not as planned; nothing where all is.
+    """List what is not as planned; an empty list if all is.
 
     Parameters
     ----------
     outcome : Outcome
-        Of a plan.
+        The result of a plan.
     model : LiveModel
-        What predicted.
+        The model that predicted.
     within : float
-        How far probabilities may lie from those of the batch: rounding errors of logits.
+        How far probabilities may differ from those of the whole recording (rounding errors).
     """
     plan, said = outcome.plan, outcome.summary
     if not plan.segments:
@@ -273,7 +273,7 @@ def faults(outcome: Outcome, model: LiveModel, within: float = 1e-6) -> list[str
 
 
 def sent_back(folder: Path, outcome: Outcome) -> list[str]:
-    """Compare what another process took of our two streams with what was predicted."""
+    """Compare what another process received from our two streams with what was predicted."""
     file = folder / f"{outcome.plan.name}-back.npz"
     if not file.exists():
         return ["the other process has not found our streams"]

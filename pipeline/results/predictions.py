@@ -1,4 +1,4 @@
-"""Predictions of one recording as files that other programs open."""
+"""Write the predictions of one recording as files that other programs can open."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pandas as pd
 
 from pipeline.data.recording import label_runs
 
-# An event is detected where its probability rises to this. A probability of one half is where both
-# answers are as likely; rare events seldom reach it, and their tables then say so by being short.
+# An event is detected where its probability rises to this value: from here on, the event is as
+# likely as not. Rare events seldom reach it, so their tables may be short or empty.
 THRESHOLD = 0.5
 
 
@@ -20,18 +20,18 @@ def detections(probabilities: np.ndarray, events: tuple[str, ...], rate: float) 
     Parameters
     ----------
     probabilities : ndarray, shape (T, E)
-        Of one recording.
+        The probabilities of one recording.
     events : tuple of str
         The columns.
     rate : float
-        Rows a second.
+        Rows per second.
 
     Returns
     -------
     DataFrame
         ``onset`` and ``duration`` in s from the first sample, ``trial_type`` and the ``sample``,
-        ordered by onset: the columns of a BIDS events file. An onset uses no later sample; a
-        duration is known when it ends.
+        ordered by onset. These are the columns of a BIDS events file. An onset depends on no
+        later sample; a duration is known only when the event ends.
     """
     rows = [
         (first / rate, (last - first) / rate, event, first)
@@ -54,15 +54,15 @@ def write_predictions(
     Parameters
     ----------
     folder : Path
-        Where to.
+        Where to write.
     name : str
-        The recording's.
+        Name of the recording.
     probabilities : ndarray, shape (T, E)
         Between 0 and 1.
     events : tuple of str
         The columns.
     rate : float
-        Rows a second.
+        Rows per second.
     """
     import mne
 

@@ -62,7 +62,7 @@ class Result:
     decisions: pd.DataFrame | None = None
 
 
-def run(config: Config, say: Say = print) -> Result:
+def run(config: Config, say: Say = print, given: record.Given | None = None) -> Result:
     """Run the pipeline as far as ``config.stage`` says.
 
     Parameters
@@ -71,6 +71,9 @@ def run(config: Config, say: Say = print) -> Result:
         Composed and checked.
     say : callable
         Prints a line.
+    given : Given, optional
+        What the user set on the command line. With it, the end of a submission says with which
+        command the fitted model can be watched.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def run(config: Config, say: Say = print) -> Result:
     if recorded:
         context.tracker.check()
     try:
-        result = _go(context, config.stage)
+        result = _go(context, config.stage, given)
         if recorded:
             pooled = {} if result.auc is None else result.auc.loc["pooled"].dropna().to_dict()
             context.tracker.join({f"auc_{event}": value for event, value in pooled.items()})
@@ -98,7 +101,7 @@ def run(config: Config, say: Say = print) -> Result:
     return result
 
 
-def _go(context: Context, stage: Stage) -> Result:
+def _go(context: Context, stage: Stage, given: record.Given | None) -> Result:
     say = context.say
     if stage is Stage.check:
         check(context)
@@ -142,7 +145,8 @@ def _go(context: Context, stage: Stage) -> Result:
     fit_final(context, found)
     path = write_predictions(context, found)
     write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, context.settings))
-    say(str(path))
+    for line in [*record.next_step(context, found, given), str(path)]:
+        say(line)
     return Result(folder, path, auc, decisions)
 
 

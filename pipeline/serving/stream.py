@@ -21,9 +21,9 @@ from pipeline.data.names import Id
 from pipeline.features.interface import Features
 from pipeline.features.registry import make_features
 from pipeline.results.rows import sigmoid
-from pipeline.serving.fitted_recipe import ONE_AT_A_TIME, FittedRecipe, less_the_first
+from pipeline.serving.fitted_recipe import FittedRecipe, less_the_first
 from pipeline.serving.snapshot import fingerprint, pack, unpack
-from pipeline.work.machine import Threads
+from pipeline.work.machine import threads
 
 ROW = "row {} of the chunk"
 
@@ -81,10 +81,10 @@ class Stream:
         self._banks: list[Features] = []
         self._top = self._level(recipe, {})
         self._channels = len(recipe.about.channels)
-        self._threads = Threads(1)
         self._start = self._fresh()
         self._state = self._start
-        self.push(np.zeros((1, self._channels)))  # loads and prepares all that is needed
+        with threads(1):  # also for the libraries that the first push loads
+            self.push(np.zeros((1, self._channels)))
         self.reset()
 
     def _level(self, recipe: FittedRecipe, known: dict[str, int]) -> _Level:
@@ -147,7 +147,7 @@ class Stream:
         raw = chunk
         if self.recipe.about.relative:
             chunk = less_the_first(chunk, first)
-        with ONE_AT_A_TIME, self._threads, np.errstate(over="ignore", invalid="ignore"):
+        with threads(1, all_loaded=True), np.errstate(over="ignore", invalid="ignore"):
             features, banks = self._features(chunk, state)
             held, levels = self._predict(features, state, len(chunk))
         if not np.isfinite(held).all():

@@ -29,8 +29,7 @@ pytestmark = pytest.mark.slow
 CHANNELS, EVENTS = tuple("ABCDE"), ("one", "two", "three")
 ABOUT = Description(CHANNELS, EVENTS, 500.0, 1e-6, "")
 ROWS = 3000  # longer than the taps reach back
-# What the sums of a stream and of a whole series may differ by, see `Detector.push`. A discriminant
-# with little shrinkage takes the difference of large sums, so the small ones have more of it.
+# What the sums of a stream and of a whole series may differ by, see `Detector.push`.
 ROUNDING = 1e-6
 SMALL = (
     "model.hidden=6", "train.epochs=1", "method.updates=2", "method.units=8", "method.filters=3",
@@ -44,6 +43,8 @@ VARIANTS = {
     "peephole": ["experiment=lstm", "model.cell=peephole", "model.layers=2", "window.stride=3"],
     "committee": ["experiment=lstm_conv", "model.networks=3", "filter.start=zero"],
     "subsampled": ["experiment=semi_markov", "filter.subsample=2", "filter.decimate=7"],
+    # Takes the difference of large sums.
+    "unshrunk": ["experiment=fbl_lda", "method.shrinkage=1e-4"],
     "far_taps": ["experiment=fbl_lr", "method.tap_count=3", "method.tap_every=7"],
 }
 

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.bench import bridge
+from pipeline.bench.capture import Capture
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.lsl_plans import Plan, plans
 from pipeline.config.compose import compose
@@ -54,8 +55,15 @@ BRIDGE, BUFFER, CHUNK = 1.0, 5.0, 0.02  # s, as in conf/live
 WAIT = 8.0  # s, for a stream that has ended
 RECORDED = "steady"  # the plan whose results the sender takes back
 DEADLINE = 60.0  # s beyond a plan's own time: nothing may hang
-# No packet leaves the computer, and other streams on it are not seen.
+# No packet leaves the computer, and other streams on it are not seen. Without multicast, a stream
+# is found by asking each port of the range. Every outlet takes one of them, and every look for a
+# stream two. liblsl's own range of 32 was too small: an outlet that found no free port took one
+# beyond the range, where nobody asked it.
 ISOLATED = """\
+[ports]
+IPv6 = disable
+PortRange = 256
+AllowRandomPorts = 0
 [multicast]
 ResolveScope = machine
 AddressesOverride = {{127.0.0.1}}
@@ -355,13 +363,15 @@ def main(arguments: list[str]) -> None:
         about = model.recipe.about
         made = simulate_series(SimulationConfig(trials=TRIALS), about, 1, 9)
         planned = plans(made.signal, about, seconds, FAULT_SECONDS)
-        outcomes = run_plans(folder, planned, model, together=False)
+        with Capture() as capture:
+            outcomes = run_plans(folder, planned, model, together=False)
         wrong = {each.plan.name: faults(each, model) for each in outcomes}
         wrong["steady"] += sent_back(folder, outcomes[0])
+        wrong["isolation"] = [capture.line()] if capture.left or capture.joined else []
     lines = table(outcomes, model)
     lines += [
         "", f"{machine(cores())}; chunks of {1e3 * CHUNK:g} ms, {len(about.channels)} channels at "
-        f"{about.rate:g} Hz, recipe `lstm`, all on one computer.", "",
+        f"{about.rate:g} Hz, recipe `lstm`, all on one computer.", "", capture.line(), "",
     ]  # fmt: skip
     print("\n".join(lines))
     if told := [f"{name}: {each}" for name, found in wrong.items() for each in found]:

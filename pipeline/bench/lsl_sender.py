@@ -20,6 +20,7 @@ from pipeline.live.lsl import ONSETS, PROBABILITIES, load_lsl
 
 CONNECT_SECONDS = 60.0
 SETTLE_SECONDS = 3.0  # from a program's connection until it surely takes samples as they come
+LOOK_SECONDS = 3.0  # one look for a stream; it ends as soon as the stream is found
 CHUNK = 10  # samples that are sent at once
 TICK_SECONDS = 0.002
 LAST_SECONDS = 0.5  # that a stream stays after its last sample
@@ -109,7 +110,7 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
         found: list[Any] = []
 
         def look(kind: str = kind, found: list[Any] = found) -> bool:
-            found[:] = lsl.resolve_streams(1.0, name=f"{name}-{kind}")
+            found[:] = lsl.resolve_streams(LOOK_SECONDS, name=f"{name}-{kind}")
             return bool(found)
 
         if not wait_for(look):

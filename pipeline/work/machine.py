@@ -50,17 +50,23 @@ def threads(count: int, *, all_loaded: bool = False) -> Iterator[None]:
     with _ALONE, nullcontext() if all_loaded else _told_at_loading(count):
         torch: Any = sys.modules.get("torch")  # not imported for work that does not need it
         before = torch.get_num_threads() if torch else 0
+        pools = get_cached_controller().lib_controllers
         # The thread that has limited OpenBLAS last may own its pool still. As long as it lives, the
         # limits of all other threads would do nothing, without a word.
         OpenBLASController.clear_controlling_thread(force=True)
-        with get_cached_controller().limit(limits=count):
+        kept = [(pool, pool.num_threads) for pool in pools]
+        for pool, _ in kept:
+            pool.set_num_threads(count)
+        if torch:
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
             if torch:
-                torch.set_num_threads(count)
-            try:
-                yield
-            finally:
-                if torch:
-                    torch.set_num_threads(before)
+                torch.set_num_threads(before)
+            for pool, own in kept:
+                pool.set_num_threads(own)
+            OpenBLASController.clear_controlling_thread()
 
 
 @contextmanager

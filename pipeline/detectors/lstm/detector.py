@@ -82,20 +82,25 @@ class LstmDetector:
         """Predict the next rows from their features, shape (n', F)."""
         if self.network.training:
             self.network.eval()
-        device = next(self.network.parameters()).device
+        device = self.network.device
         mean, matrix = self.scalers[state["subject"]]
-        parts = [torch.from_numpy(part.copy()).to(device) for part in state["parts"]]
+        before = [torch.from_numpy(part) for part in state["parts"]]
         logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
-        rows, phase = torch.from_numpy(np.array(features, dtype=np.float32)), state["phase"]
-        for number in range(len(rows)):  # never many at once, see `Detector.push`
-            ready = (rows[[number, number]] - mean) @ matrix
-            lane = tuple(part[:, [phase, phase]] for part in parts)
-            y, lane = self.network(ready[:, None].to(device), lane)
-            for part, after in zip(parts, lane, strict=True):
-                part[:, phase] = after[:, 0]
+        rows = torch.from_numpy(np.array(features, dtype=np.float32))
+        centred, phase = rows - mean, state["phase"]
+        lanes: dict[int, tuple[torch.Tensor, ...]] = {}  # by phase, after the rows so far
+        for number in range(len(centred)):  # never many at once, see `Detector.push`
+            ready = _twice(centred, 0, number) @ matrix
+            known, at = (lanes[phase], 0) if phase in lanes else (before, phase)
+            lane = tuple(_twice(part, 1, at).to(device) for part in known)
+            y, lanes[phase] = self.network(ready[:, None].to(device), lane)
             logits[number] = y[0, 0].float().cpu().numpy()
             phase = (phase + 1) % self.stride
-        return logits, state | {"phase": phase, "parts": [part.cpu().numpy() for part in parts]}
+        parts = [part.copy() for part in state["parts"]]
+        for own, lane in lanes.items():
+            for part, after in zip(parts, lane, strict=True):
+                part[:, own] = after[:, 0].cpu().numpy()
+        return logits, state | {"phase": phase, "parts": parts}
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
@@ -116,3 +121,9 @@ class LstmDetector:
         network.eval()
         scalers = {identity(k): (v[0], v[1]) for k, v in stored["scalers"].items()}
         return cls(network, stored["options"], scalers, stored["stride"])
+
+
+def _twice(tensor: torch.Tensor, axis: int, number: int) -> torch.Tensor:
+    """Give one row twice: a product of one row alone is computed in another way."""
+    row = tensor.narrow(axis, number, 1)
+    return torch.cat([row, row], dim=axis)

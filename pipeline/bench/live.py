@@ -1,6 +1,6 @@
-"""How long each recipe takes for a chunk of a live signal, and whether its memory grows.
+"""How long each recipe takes for a chunk of a live signal.
 
-``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe in haste,
+``python -m pipeline.bench.live [recipes=a,b] [overrides]`` fits every recipe in haste,
 at its full size, on a few simulated trials: how long a prediction takes does not depend on how good
 it is. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all
 recipes were measured, it writes the table into ``docs/live.md``.
@@ -28,7 +28,7 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.detectors.registry import METHODS
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
@@ -41,9 +41,6 @@ RECIPES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"
 TRIALS = 5  # of each of the two series that a recipe is fitted on
 CHUNK = 10  # samples
 TIMED = 3000  # chunks: a minute
-# Of the signal over which memory is watched. An hour of it takes minutes, of a stack half an hour.
-MINUTES = {"lstm": 60.0, "semi_markov": 60.0, "stack": 15.0}
-FEW_MINUTES = 5.0  # of all other recipes
 # A short fit; none of these changes a detector's size.
 HASTE = ("method.updates=1", "method.iterations=3", "train.epochs=1")
 # What must be a batch at least: the series here are short.
@@ -130,30 +127,7 @@ def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
     return seconds
 
 
-def resident_mib() -> float:
-    """Give the memory that this process holds now; nan where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return float("nan")
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
-    """Push so many minutes of signal; give by how much the process grew after the first one."""
-    rate = round(stream.recipe.about.rate)
-    first = 0.0
-    for second in range(round(60 * minutes)):
-        at = second * rate % (len(signal) - rate)
-        stream.push(signal[at : at + rate])
-        if second == 59:
-            first = resident_mib()
-    return resident_mib() - first
-
-
-def measure(
-    recipe: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
-) -> str:
+def measure(recipe: str, recordings: list[Recording], overrides: list[str]) -> str:
     """Measure one recipe; give its line of the table."""
     with TemporaryDirectory() as folder:
         fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
@@ -161,10 +135,8 @@ def measure(
     seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
     (half, half_clock), (most, most_clock) = np.percentile(seconds, [50, 99], axis=0)
     size = len(stream.snapshot()) / 2**10
-    watched = MINUTES.get(recipe, FEW_MINUTES) if minutes is None else minutes
-    grown = f"{growth_mib(stream, signal, watched):+.1f} in {watched:g} min" if watched else ""
     times = f"{half:.2f} | {most:.2f} | {half_clock:.2f} | {most_clock:.2f}"
-    return f"| `{recipe}` | {times} | {size:,.0f} | {grown} |"
+    return f"| `{recipe}` | {times} | {size:,.0f} |"
 
 
 def main(arguments: list[str]) -> None:
@@ -173,26 +145,17 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for some of them; ``minutes=N`` to watch the memory for so long, 0 for not
-        at all; all else as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; all else as on the pipeline's command line.
     """
-    mark = "minutes="
-    given = [each.removeprefix(mark) for each in arguments if each.startswith(mark)]
-    try:
-        minutes = float(given[-1]) if given else None
-    except ValueError:
-        raise ConfigError(f"minutes={given[-1]}: must be a number") from None
-    rest = [each for each in arguments if not each.startswith(mark)]
-    recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES)
+    recipes, overrides = chosen_recipes(arguments, RECIPES, RECIPES)
     recordings = [simulated(number, TRIALS) for number in (1, 2, 3)]
     table = [
-        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB "
-        "| growth, MiB |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(table), flush=True)
     for recipe in recipes:
-        table.append(measure(recipe, recordings, minutes, overrides))
+        table.append(measure(recipe, recordings, overrides))
         print(table[-1], flush=True)
     load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     about = (

@@ -106,7 +106,8 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
         Set when nothing more is sent: soon after that, nothing more comes back.
     """
     inlets = []
-    for kind in (PROBABILITIES, ONSETS):
+    # Onsets first: then none is missed that belongs to a probability that is taken.
+    for kind in (ONSETS, PROBABILITIES):
         found: list[Any] = []
 
         def look(kind: str = kind, found: list[Any] = found) -> bool:
@@ -123,14 +124,14 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
     while not ended and not (finished.is_set() and time.monotonic() - heard > QUIET_SECONDS):
         time.sleep(10 * TICK_SECONDS)
         try:
-            chunk, times = inlets[0].pull_chunk(0.0, LONGEST)
+            chunk, times = inlets[1].pull_chunk(0.0, LONGEST)
             if len(times):
                 chunks.append(np.column_stack([times, chunk]))
                 heard = time.monotonic()
-            mark, at = inlets[1].pull_sample(0.0)
+            mark, at = inlets[0].pull_sample(0.0)
             while at is not None:
                 marks.append((at, mark[0]))
-                mark, at = inlets[1].pull_sample(0.0)
+                mark, at = inlets[0].pull_sample(0.0)
         except Exception:  # of mne-lsl's: the streams have ended
             ended = True
     np.savez(

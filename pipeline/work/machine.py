@@ -51,11 +51,11 @@ def threads(count: int, *, all_loaded: bool = False) -> Iterator[None]:
         torch: Any = sys.modules.get("torch")  # not imported for work that does not need it
         before = torch.get_num_threads() if torch else 0
         pools = get_cached_controller().lib_controllers
+        changed = [(pool, own) for pool in pools if (own := pool.num_threads) != count]
         # The thread that has limited OpenBLAS last may own its pool still. As long as it lives, the
         # limits of all other threads would do nothing, without a word.
         OpenBLASController.clear_controlling_thread(force=True)
-        kept = [(pool, pool.num_threads) for pool in pools]
-        for pool, _ in kept:
+        for pool, _ in changed:
             pool.set_num_threads(count)
         if torch:
             torch.set_num_threads(count)
@@ -64,7 +64,7 @@ def threads(count: int, *, all_loaded: bool = False) -> Iterator[None]:
         finally:
             if torch:
                 torch.set_num_threads(before)
-            for pool, own in kept:
+            for pool, own in changed:
                 pool.set_num_threads(own)
             OpenBLASController.clear_controlling_thread()
 

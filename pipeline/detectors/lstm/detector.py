@@ -84,22 +84,22 @@ class LstmDetector:
             self.network.eval()
         device = self.network.device
         mean, matrix = self.scalers[state["subject"]]
-        before = [torch.from_numpy(part) for part in state["parts"]]
         logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
-        rows = torch.from_numpy(np.array(features, dtype=np.float32))
-        centred, phase = rows - mean, state["phase"]
-        lanes: dict[int, tuple[torch.Tensor, ...]] = {}  # by phase, after the rows so far
-        for number in range(len(centred)):  # never many at once, see `Detector.push`
-            ready = _twice(centred, 0, number) @ matrix
+        rows, centre, phase = features.astype(np.float32, copy=False), mean.numpy(), state["phase"]
+        before = state["parts"]
+        lanes: dict[int, list[np.ndarray]] = {}  # after the rows so far, by phase
+        for number in range(len(rows)):  # never many at once, see `Detector.push`
+            ready = _twice(rows[number : number + 1] - centre) @ matrix
             known, at = (lanes[phase], 0) if phase in lanes else (before, phase)
-            lane = tuple(_twice(part, 1, at).to(device) for part in known)
-            y, lanes[phase] = self.network(ready[:, None].to(device), lane)
-            logits[number] = y[0, 0].float().cpu().numpy()
+            lane = tuple(_twice(part[:, at : at + 1]).to(device) for part in known)
+            y, after = self.network(ready[:, None].to(device), lane)
+            logits[number] = y.float().cpu().numpy()[0, 0]
+            lanes[phase] = [part.cpu().numpy() for part in after]
             phase = (phase + 1) % self.stride
-        parts = [part.copy() for part in state["parts"]]
+        parts = [part.copy() for part in before]
         for own, lane in lanes.items():
-            for part, after in zip(parts, lane, strict=True):
-                part[:, own] = after[:, 0].cpu().numpy()
+            for part, last in zip(parts, lane, strict=True):
+                part[:, own] = last[:, 0]
         return logits, state | {"phase": phase, "parts": parts}
 
     def save(self, path: Path) -> None:
@@ -123,7 +123,12 @@ class LstmDetector:
         return cls(network, stored["options"], scalers, stored["stride"])
 
 
-def _twice(tensor: torch.Tensor, axis: int, number: int) -> torch.Tensor:
-    """Give one row twice: a product of one row alone is computed in another way."""
-    row = tensor.narrow(axis, number, 1)
-    return torch.cat([row, row], dim=axis)
+def _twice(rows: np.ndarray) -> torch.Tensor:
+    """Give a row, shape (..., 1, width), twice: one row alone is multiplied in another way.
+
+    The memory is PyTorch's own, which always begins at a multiple of 64 bytes: the last bits of a
+    product may depend on that, and NumPy's does not.
+    """
+    both = torch.empty(*rows.shape[:-2], 2, rows.shape[-1])
+    both.numpy()[...] = rows
+    return both

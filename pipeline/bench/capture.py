@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
@@ -95,11 +96,14 @@ class Capture:
         return self
 
     def _watch(self, left: Counter[str]) -> None:
+        looked = 0.0
         while not self._closed.is_set():
+            if time.monotonic() - looked > WAIT_SECONDS:
+                self.joined |= memberships() - self._before
+                looked = time.monotonic()
             try:
                 packet, (name, protocol, kind, *_) = self._socket.recvfrom(1 << 16)
             except TimeoutError:
-                self.joined |= memberships() - self._before
                 continue
             if kind == OUTGOING and name != "lo" and (what := concerns(protocol, packet)):
                 left[what] += 1

@@ -34,7 +34,7 @@ from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
 from pipeline.serving.fitted_recipe import FittedRecipe, export
 from pipeline.serving.stream import Stream
-from pipeline.work.machine import cores
+from pipeline.work.machine import cores, threads
 
 DOC = PROJECT / "docs" / "live.md"
 RECIPES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
@@ -132,7 +132,8 @@ def measure(recipe: str, recordings: list[Recording], overrides: list[str]) -> s
     with TemporaryDirectory() as folder:
         fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
     stream, signal = Stream(fitted, recordings[0].subject), recordings[2].signal
-    seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
+    with threads(1):  # as `stage=live` does
+        seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
     (half, half_clock), (most, most_clock) = np.percentile(seconds, [50, 99], axis=0)
     size = len(stream.snapshot()) / 2**10
     times = f"{half:.2f} | {most:.2f} | {half_clock:.2f} | {most_clock:.2f}"

@@ -196,20 +196,7 @@ class LSTM(nn.Module):
         return output.transpose(0, 1) if self.batch_first else output, (h_n, c_n)
 
     def run(self, x: Tensor, h_0: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run over a sequence without checking the arguments.
-
-        Parameters
-        ----------
-        x : Tensor, shape (L, B, I)
-            The sequence, also with ``batch_first``.
-        h_0, c_0 : Tensor, shape (num_layers, B, H)
-            Output and state before the first step.
-
-        Returns
-        -------
-        output : Tensor, shape (L, B, H)
-        h_n, c_n : Tensor, shaped like ``h_0``
-        """
+        """Run over x, shape (L, B, I), from states as in `forward`, without its checks."""
         run = self._run_fused if self.cell == "fused" else self._run_layers
         return run(x, h_0, c_0)
 

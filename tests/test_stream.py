@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import subprocess
 import sys
@@ -181,6 +182,20 @@ def test_a_push_changes_no_state_in_place_and_lets_none_grow(name, fitted):
             np.testing.assert_array_equal(end, was)
     now = [(end.shape, end.dtype) for end in leaves(stream._state) if hasattr(end, "shape")]
     assert now == forms
+
+
+@pytest.mark.parametrize("name", ["lstm", "semi_markov", "gru_taps", "stack"])
+def test_what_a_push_used_is_free_at_once(name, fitted):
+    """Else a process holds more and more of it, until Python looks for cycles of references."""
+    stream = Stream(fitted(name)[0], 1)
+    stream.push(SIGNAL[:500])
+    gc.collect()
+    gc.disable()
+    try:
+        stream.push(SIGNAL[500:520])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def spoilt(row: int, column: int, value: float) -> np.ndarray:

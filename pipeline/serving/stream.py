@@ -171,29 +171,44 @@ class Stream:
 
     def _predict(self, features: list, state: dict[str, Any], rows: int) -> tuple[np.ndarray, list]:
         """Give the logits at each sample of a chunk, shape (n, E), and the levels' new states."""
-        begin, old, new = state["rows"], iter(state["levels"]), []
+        after: list[dict[str, Any]] = []
+        chunk = range(state["rows"], state["rows"] + rows)
+        held = self._held(self._top, 1, chunk, features, iter(state["levels"]), after)
+        return held, after
 
-        def held(level: _Level, every: int) -> np.ndarray:
-            """Give a level's logits at the multiples of ``every`` within the chunk."""
-            before = next(old)
-            after = dict(before)
-            new.append(after)
-            step = level.recipe.every
-            if level.members:
-                ready = np.concatenate([held(member, step) for member in level.members], axis=1)
-            else:
-                ready = features[level.bank]
-            logits = before["logits"][None]
-            if len(ready):
-                detector = level.recipe.detectors[self.subject]
-                fresh, after["detector"] = detector.push(ready, before["detector"])
-                logits = np.concatenate([logits, fresh])
-                after["logits"] = fresh[-1]
-            at = np.arange(begin + -begin % every, begin + rows, every)
-            # The latest prediction by then: row 0 is the one before the chunk.
-            return logits[at // step - (begin - 1) // step]
+    # A method, because a function within `_predict` that calls itself is a cycle of references. It
+    # would keep each chunk's features and states until Python looks for such cycles.
+    def _held(
+        self,
+        level: _Level,
+        every: int,
+        chunk: range,
+        features: list,
+        old: Iterator[dict[str, Any]],
+        new: list[dict[str, Any]],
+    ) -> np.ndarray:
+        """Give a level's logits at the multiples of ``every`` within the chunk.
 
-        return held(self._top, 1), new
+        The next state of ``old`` is the level's; its new one, and its members', go into ``new``.
+        """
+        before = next(old)
+        after = dict(before)
+        new.append(after)
+        step, begin = level.recipe.every, chunk.start
+        if level.members:
+            parts = [self._held(each, step, chunk, features, old, new) for each in level.members]
+            ready = np.concatenate(parts, axis=1)
+        else:
+            ready = features[level.bank]
+        logits = before["logits"][None]
+        if len(ready):
+            detector = level.recipe.detectors[self.subject]
+            fresh, after["detector"] = detector.push(ready, before["detector"])
+            logits = np.concatenate([logits, fresh])
+            after["logits"] = fresh[-1]
+        at = np.arange(begin + -begin % every, chunk.stop, every)
+        # The latest prediction by then: row 0 is the one before the chunk.
+        return logits[at // step - (begin - 1) // step]
 
     def snapshot(self) -> bytes:
         """Give the stream's state: `restore` continues from it, in another process, too.

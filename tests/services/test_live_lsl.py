@@ -155,7 +155,7 @@ def test_the_commands_replay_to_one_another_and_end_with_ctrl_c(folder, tmp_path
         assert "own decisions.json" in said[1]
         time.sleep(4.0)
         live.send_signal(signal.SIGINT)
-        out, errors = live.communicate(timeout=60)
+        out, errors = live.communicate(timeout=240)
         assert live.returncode == 0, errors
         samples = int(out.splitlines()[-4].split()[0])
         assert samples > 200
@@ -175,7 +175,7 @@ def test_a_stream_that_is_not_there_is_told_in_one_line(folder, tmp_path):
         "wait_seconds=0.5", env={"LSLAPICFG": str(config)}, stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    _, errors = live.communicate(timeout=90)
+    _, errors = live.communicate(timeout=240)
     assert live.returncode == 2
     [line] = [line for line in errors.splitlines() if "api_config" not in line]
     assert line.startswith("error: stream 'none': not found within 0.5 s; there is no other one")
@@ -187,7 +187,7 @@ def test_a_replay_as_fast_as_can_be_gives_the_onsets_of_the_batch(folder):
         "-m", "pipeline", "stage=replay", f"model={folder / 'recipe'}", "subject=1", "series=9",
         "speed=max", "chunk_seconds=0.5", *data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    out, errors = replay.communicate(timeout=90)
+    out, errors = replay.communicate(timeout=240)
     assert replay.returncode == 0, errors
     from pipeline.data.simulator.options import SimulationConfig
     from pipeline.data.simulator.simulate import simulate_series

@@ -26,8 +26,7 @@ from pipeline.serving.stream import Stream
 
 MARK = "memory"
 MINUTES = 60.0
-# Until then the C library keeps more and more of the memory that arrays have given back, so that
-# it has some of each size at hand.
+# Until then the C library may keep more of the memory that arrays have given back.
 WARM_MINUTES = 10.0
 HEAD = [
     "| recipe | minutes of signal | resident, MiB: after 10 minutes | at the end | growth "

@@ -97,8 +97,8 @@ class LstmDetector:
             lanes[phase] = [part.cpu().numpy() for part in after]
             phase = (phase + 1) % self.stride
         parts = [part.copy() for part in before]
-        for own, lane in lanes.items():
-            for part, last in zip(parts, lane, strict=True):
+        for own, ends in lanes.items():
+            for part, last in zip(parts, ends, strict=True):
                 part[:, own] = last[:, 0]
         return logits, state | {"phase": phase, "parts": parts}
 

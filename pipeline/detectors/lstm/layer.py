@@ -202,7 +202,7 @@ class LSTM(nn.Module):
 
     def _run_fused(self, x: Tensor, h_0: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run PyTorch's own kernel over x, shape (L, B, I)."""
-        weights = [each for each in self._parameters.values() if each is not None]
+        weights: list[Tensor] = [each for each in self._parameters.values() if each is not None]
         context: torch.autocast | nullcontext = nullcontext()
         autocast = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if autocast and not fused_kernel_runs(torch.get_autocast_dtype("cpu")):

@@ -1,9 +1,9 @@
-"""How long each recipe takes for a chunk of a live signal, and whether its memory grows.
+"""How long each recipe takes for a chunk of a live signal.
 
-``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe at its
-full size, but briefly and on a few simulated trials: the time of a prediction does not depend on
-its quality. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table.
-If all recipes were measured, it writes the table into ``docs/live.md``.
+``python -m pipeline.bench.live [recipes=a,b] [overrides]`` fits every recipe at its full size, but
+briefly and on a few simulated trials: the time of a prediction does not depend on its quality. Then
+it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all recipes were
+measured, it writes the table into ``docs/live.md``.
 """
 
 from __future__ import annotations
@@ -28,23 +28,19 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.detectors.registry import METHODS
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
 from pipeline.serving.fitted_recipe import FittedRecipe, export
 from pipeline.serving.stream import Stream
-from pipeline.work.machine import cores
+from pipeline.work.machine import cores, threads
 
 DOC = PROJECT / "docs" / "live.md"
 RECIPES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
 TRIALS = 5  # of each of the two series that a recipe is fitted on
 CHUNK = 10  # samples
 TIMED = 3000  # chunks: a minute
-# Minutes of signal over which memory is watched. An hour of signal takes some minutes to compute;
-# with a stack, half an hour.
-MINUTES = {"lstm": 60.0, "semi_markov": 60.0, "stack": 15.0}
-FEW_MINUTES = 5.0  # for all other recipes
 # A short fit; none of these changes a detector's size.
 HASTE = ("method.updates=1", "method.iterations=3", "train.epochs=1")
 # A smaller batch, because the series here are short.
@@ -131,41 +127,17 @@ def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
     return seconds
 
 
-def resident_mib() -> float:
-    """Give the memory that this process holds now; nan if the operating system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return float("nan")
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
-    """Push some minutes of signal; give how much memory the process gained after the first one."""
-    rate = round(stream.recipe.about.rate)
-    first = 0.0
-    for second in range(round(60 * minutes)):
-        at = second * rate % (len(signal) - rate)
-        stream.push(signal[at : at + rate])
-        if second == 59:
-            first = resident_mib()
-    return resident_mib() - first
-
-
-def measure(
-    recipe: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
-) -> str:
+def measure(recipe: str, recordings: list[Recording], overrides: list[str]) -> str:
     """Measure one recipe; give its row of the table."""
     with TemporaryDirectory() as folder:
         fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
     stream, signal = Stream(fitted, recordings[0].subject), recordings[2].signal
-    seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
+    with threads(1):  # as `stage=live` does
+        seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
     (half, half_clock), (most, most_clock) = np.percentile(seconds, [50, 99], axis=0)
     size = len(stream.snapshot()) / 2**10
-    watched = MINUTES.get(recipe, FEW_MINUTES) if minutes is None else minutes
-    grown = f"{growth_mib(stream, signal, watched):+.1f} in {watched:g} min" if watched else ""
     times = f"{half:.2f} | {most:.2f} | {half_clock:.2f} | {most_clock:.2f}"
-    return f"| `{recipe}` | {times} | {size:,.0f} | {grown} |"
+    return f"| `{recipe}` | {times} | {size:,.0f} |"
 
 
 def main(arguments: list[str]) -> None:
@@ -174,26 +146,17 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for some of them; ``minutes=N`` of signal over which to watch the memory, 0
-        for none; the rest as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; the rest as on the pipeline's command line.
     """
-    mark = "minutes="
-    given = [each.removeprefix(mark) for each in arguments if each.startswith(mark)]
-    try:
-        minutes = float(given[-1]) if given else None
-    except ValueError:
-        raise ConfigError(f"minutes={given[-1]}: must be a number") from None
-    rest = [each for each in arguments if not each.startswith(mark)]
-    recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES)
+    recipes, overrides = chosen_recipes(arguments, RECIPES, RECIPES)
     recordings = [simulated(number, TRIALS) for number in (1, 2, 3)]
     table = [
-        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB "
-        "| growth, MiB |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(table), flush=True)
     for recipe in recipes:
-        table.append(measure(recipe, recordings, minutes, overrides))
+        table.append(measure(recipe, recordings, overrides))
         print(table[-1], flush=True)
     load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     about = (

@@ -20,6 +20,7 @@ from pipeline.live.lsl import ONSETS, PROBABILITIES, load_lsl
 
 CONNECT_SECONDS = 60.0
 SETTLE_SECONDS = 3.0  # after a program has connected, until it surely receives samples at once
+LOOK_SECONDS = 3.0  # one look for a stream; it ends as soon as the stream is found
 CHUNK = 10  # samples that are sent at once
 TICK_SECONDS = 0.002
 LAST_SECONDS = 0.5  # a stream stays open for this time after its last sample
@@ -105,11 +106,12 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
         It is set when all samples are sent: soon after that, no more results come.
     """
     inlets = []
-    for kind in (PROBABILITIES, ONSETS):
+    # Onsets first: then none is missed that belongs to a probability that is taken.
+    for kind in (ONSETS, PROBABILITIES):
         found: list[Any] = []
 
         def look(kind: str = kind, found: list[Any] = found) -> bool:
-            found[:] = lsl.resolve_streams(1.0, name=f"{name}-{kind}")
+            found[:] = lsl.resolve_streams(LOOK_SECONDS, name=f"{name}-{kind}")
             return bool(found)
 
         if not wait_for(look):
@@ -122,14 +124,14 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
     while not ended and not (finished.is_set() and time.monotonic() - heard > QUIET_SECONDS):
         time.sleep(10 * TICK_SECONDS)
         try:
-            chunk, times = inlets[0].pull_chunk(0.0, LONGEST)
+            chunk, times = inlets[1].pull_chunk(0.0, LONGEST)
             if len(times):
                 chunks.append(np.column_stack([times, chunk]))
                 heard = time.monotonic()
-            mark, at = inlets[1].pull_sample(0.0)
+            mark, at = inlets[0].pull_sample(0.0)
             while at is not None:
                 marks.append((at, mark[0]))
-                mark, at = inlets[1].pull_sample(0.0)
+                mark, at = inlets[0].pull_sample(0.0)
         except Exception:  # by mne-lsl: the streams have ended
             ended = True
     np.savez(

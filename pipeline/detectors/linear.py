@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
-from pipeline.detectors.products import row_product
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
@@ -92,8 +92,8 @@ class LinearDetector:
         for begin in range(0, len(ready), CHUNK):
             rows = np.arange(begin, min(begin + CHUNK, len(ready)))
             wide = ready[taps.back(rows, self.count, self.every)].reshape(len(rows), -1)
-            parts.append(wide @ self.weights + self.bias)
-        return np.concatenate(parts).astype(np.float32)
+            parts.append(self._logits(wide))
+        return np.concatenate(parts)
 
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: no taps yet."""
@@ -105,8 +105,21 @@ class LinearDetector:
         wide, after = taps.follow(ready, state, self.count, self.every)
         logits = np.empty((len(wide), len(self.bias)), dtype=np.float32)
         for number, row in enumerate(wide.reshape(len(wide), -1)):  # never many at once: `push`
-            logits[number] = row_product(row, self.weights) + self.bias
+            logits[number] = self._logits(row[None])
         return logits, after
+
+    def _logits(self, wide: np.ndarray) -> np.ndarray:
+        """Add up in double precision: rows of taps, shape (n, count * F), to logits, (n, E).
+
+        A discriminant takes the difference of large sums. In single precision the last bits of such
+        a sum, which depend on how many rows a product has, would be seen in the difference.
+        """
+        return (wide.astype(np.float64) @ self._precise + self.bias).astype(np.float32)
+
+    @cached_property
+    def _precise(self) -> np.ndarray:
+        """The weights in double precision."""
+        return self.weights.astype(np.float64)
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""

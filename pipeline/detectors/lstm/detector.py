@@ -12,7 +12,7 @@ import torch
 from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
-from pipeline.detectors.lstm.scaling import Scalers, standardise
+from pipeline.detectors.lstm.scaling import Scalers, centre, standardise
 
 if TYPE_CHECKING:
     from pipeline.config.lstm import LstmOptions
@@ -86,9 +86,9 @@ class LstmDetector:
         mean, matrix = self.scalers[state["subject"]]
         parts = [torch.from_numpy(part.copy()).to(device) for part in state["parts"]]
         logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
-        rows, phase = torch.from_numpy(np.array(features, dtype=np.float32)), state["phase"]
+        rows, phase = centre(features, mean), state["phase"]
         for number in range(len(rows)):  # never many at once, see `Detector.push`
-            ready = (rows[[number, number]] - mean) @ matrix
+            ready = rows[[number, number]] @ matrix
             lane = tuple(part[:, [phase, phase]] for part in parts)
             y, lane = self.network(ready[:, None].to(device), lane)
             for part, after in zip(parts, lane, strict=True):

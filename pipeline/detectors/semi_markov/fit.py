@@ -153,7 +153,7 @@ def fit_chain(
         What there is to tell, see `pipeline.detectors.semi_markov.notes`.
     """
     (scaler,) = fit_scalers(fitted).values()
-    ready = [standardise(np.asarray(s.features), scaler).astype(np.float32) for s in fitted]
+    ready = [standardise(np.asarray(s.features), scaler) for s in fitted]
     past = _fit_past(ready, options)
     observed = past.shape[1]
     surprise = [
@@ -184,9 +184,8 @@ def fit_chain(
         ]
         for pace in paces
     ]
-    mean, deviation = (part.astype(np.float32) for part in scaler)
     chain = Chain(
-        mean, deviation, past, whiten, axes.astype(np.float32),
+        *scaler, past, whiten, axes.astype(np.float32),
         responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
         responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
         np.array(durations).astype(np.float32),

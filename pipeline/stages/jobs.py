@@ -139,14 +139,24 @@ def folds(series: Sequence[Id], count: int) -> list[list[Id]]:
     return [[ordered[i] for i in fold] for fold in np.array_split(range(len(ordered)), count)]
 
 
-def fold_jobs(context: Context, found: Sequence[Series], count: int) -> list[Job]:
-    """Plan the fits that predict the training series themselves, a fold at a time."""
+def fold_jobs(
+    context: Context, found: Sequence[Series], count: int, all_subjects: bool = True
+) -> list[Job]:
+    """Plan the fits that predict the training series themselves, a fold at a time.
+
+    Without ``all_subjects``, a fold leaves out those who have no training series but in it; else
+    they are refused.
+    """
     series, planned = context.train_series, []
     for fold in folds(series, count):
         rest = [s for s in series if s not in fold]
+        able = {raw.subject for raw in found if raw.series in rest}
+        chosen = [raw for raw in found if all_subjects or raw.subject in able]
+        if not chosen:
+            continue
         name = "without" + "-".join(in_file_name(s) for s in fold)
         planned += [
-            replace(job, folds=count) for job in _jobs(context, found, name, rest, [], fold)
+            replace(job, folds=count) for job in _jobs(context, chosen, name, rest, [], fold)
         ]
     return planned
 

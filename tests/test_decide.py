@@ -71,6 +71,26 @@ def test_nothing_is_decided_in_rows_that_are_left_out(tmp_path):
     assert not truth[~kept].any()
 
 
+def test_a_fold_leaves_out_who_learns_nothing_from_the_others(tmp_path):
+    """Subject 2 has no event in series 4 to 6, and subject 3 no series but the first."""
+    context = Context(
+        make_config(tmp_path, *RUN[:1], "dataset=simulated", "decisions.enabled=true",
+                    "dataset.simulation.subjects=3", "decisions.folds=2")
+    )  # fmt: skip
+    found = [RawSeries(s, r, RawFile(tmp_path), None) for s in (1, 2) for r in range(1, 11)]
+    found += [RawSeries(3, r, RawFile(tmp_path), None) for r in (1, 7, 8, 9, 10)]
+    folder = context.ingest_folder.path
+    folder.mkdir(parents=True)
+    for raw in found:
+        labels = np.zeros((10, 6), np.uint8)
+        labels[3] = raw.subject != 2 or raw.series < 4
+        np.save(folder / f"{raw.name}_events.npy", labels)
+    predicted = sorted(key for job in decide.training_jobs(context, found) for key in job.predict)
+    assert predicted == [*((1, r) for r in range(1, 7)), *((2, r) for r in range(4, 7))]
+    assert decide.possible(context, found)
+    assert not decide.possible(context, [raw for raw in found if raw.subject == 3])
+
+
 @pytest.mark.parametrize("recipe", ["fbl_lda", "stack"])
 def test_settings_come_from_models_that_did_not_see_the_series(tmp_path, recipe):
     more = ["stack.members=[fbl_lda]"] if recipe == "stack" else []

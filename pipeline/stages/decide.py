@@ -57,9 +57,17 @@ def files(context: Context) -> tuple[str, ...]:
 
 
 def training_jobs(context: Context, found: Sequence[Series]) -> list[Job]:
-    """Plan the fits whose predictions choose the settings; a subject may have too few series."""
+    """Plan the fits whose predictions choose the settings.
+
+    A subject may have too few training series with events for a fold; it is left out of that.
+    """
+
+    def has_events(raw: Series) -> bool:
+        file = context.ingest_folder.path / f"{raw.name}_events.npy"
+        return not file.exists() or bool(np.load(file, mmap_mode="r").any())
+
     count = min(context.config.decisions.folds, len(context.train_series))
-    return fold_jobs(context, found, count, all_subjects=False)
+    return fold_jobs(context, found, count, has_events)
 
 
 def possible(context: Context, found: Sequence[Series]) -> bool:

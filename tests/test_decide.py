@@ -142,7 +142,7 @@ def check_record(uri, result):
     assert Settings.load(settings_file).thresholds == tuple(result.decisions["threshold"])
 
 
-def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config, tmp_path):
+def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config, uri):
     told: list[str] = []
     plain = run(small_config(*RUN), say=told.append)
     assert not any(line.startswith(("folds", "decide")) for line in told)
@@ -166,7 +166,6 @@ def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config
     assert kept.thresholds == tuple(table["threshold"])
 
     told.clear()  # another grid: other results, and no new fit
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     recorded = small_config(
         *RUN, "decisions.enabled=true", "decisions.thresholds=5", "tracking.enabled=true",
         f"tracking.uri={uri}", "tracking.system_metrics=false",

@@ -23,20 +23,17 @@ from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.stages.record import export_recipe
 from pipeline.work import files, runner
-from tests.conftest import EVENTS, SMALL, make_config
+from tests.conftest import EVENTS, SMALL, command_line, make_config
 
 pytestmark = pytest.mark.slow
 
 
-def command(
-    folder: Path, *overrides: str, flags: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess:
-    places = (f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}")
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *flags, *places, *overrides],
-        cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
+def places(folder: Path) -> tuple[str, str]:
+    return f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return command_line(folder, *places(folder), *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +43,11 @@ def finished(tmp_path_factory):
     uri = f"sqlite:///{folder / 'runs.db'}"
     simulated = ["dataset=simulated", *[o for o in SMALL if "tracking" not in o]]
     overrides = [*simulated, f"tracking.uri={uri}", "workers=2"]
-    done = command(folder, *overrides)
+    done = subprocess.run(  # the one whole run as a process of its own
+        [sys.executable, "-m", "pipeline", *places(folder), *overrides],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, overrides, done, uri
 
@@ -278,13 +279,13 @@ def test_mistakes_end_in_one_line_and_status_2(finished):
 
 
 def test_the_configuration_can_be_shown_and_swept(tmp_path):
-    shown = command(tmp_path, "dataset=simulated", flags=("--cfg", "job"))
+    shown = command(tmp_path, "dataset=simulated", "--cfg", "job")
     assert shown.returncode == 0
     assert "hidden:" in shown.stdout
     small = [o for o in SMALL if not o.startswith("model.hidden")]
     swept = command(
-        tmp_path, "dataset=simulated", *small, "model.hidden=3,4", "stage=train",
-        f"hydra.sweep.dir={tmp_path / 'sweeps'}", flags=("-m",),
+        tmp_path, "-m", "dataset=simulated", *small, "model.hidden=3,4", "stage=train",
+        f"hydra.sweep.dir={tmp_path / 'sweeps'}",
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     assert len(list((tmp_path / "data" / "derived" / "simulated").glob("train-*"))) == 2

@@ -126,8 +126,7 @@ search(study(Path(sys.argv[1]), *sys.argv[2:]), 6, slow)
 """
 
 
-def test_killed_and_given_again_it_ends_as_if_it_had_never_been_killed(tmp_path):
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+def test_killed_and_given_again_it_ends_as_if_it_had_never_been_killed(tmp_path, uri):
     recorded = ("tracking.enabled=true", f"tracking.uri={uri}")
     whole = search(study(tmp_path / "whole"), 6, hidden)
     (tmp_path / "cut").mkdir()
@@ -194,7 +193,7 @@ def test_mistakes_are_told_by_name(tmp_path):
 
 
 def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
-    tmp_path, recipes_folder, monkeypatch, capsys
+    tmp_path, recipes_folder, monkeypatch, capsys, uri
 ):
     few = {
         "model.hidden": IntDistribution(4, 8),
@@ -206,7 +205,6 @@ def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
     monkeypatch.setattr(compose_module, "CONF", tmp_path / "conf")
     monkeypatch.setattr(sweep, "CONF", tmp_path / "conf")
     shutil.copytree(PROJECT / "conf", tmp_path / "conf")
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     places = [
         *SMALL_RECIPE, "model.layers=2", f"output_dir={tmp_path / 'outputs'}",
         f"data_dir={recipes_folder / 'data'}", "tracking.enabled=true", f"tracking.uri={uri}",

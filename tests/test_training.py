@@ -195,6 +195,7 @@ def two_heads(features, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two_heads, tmp_path):
     fitted, held_out = ((1, 1), (1, 2), (2, 1), (2, 2)), ((1, 3), (2, 3))
     data = on(two_heads, tmp_path, fitted, held_out, name="validate")
@@ -217,6 +218,7 @@ def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two
     assert scored == pytest.approx(best(history)["valid_auc_mean"], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["streams", "joined", "own"])
 @pytest.mark.parametrize("batch", [3, 40, 77])
 def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
@@ -263,6 +265,7 @@ LstmDetector.fit(on(pathlib.Path({features!r}), pathlib.Path({folder!r})), how(e
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
     script = KILLED.format(features=str(features), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)

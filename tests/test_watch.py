@@ -209,6 +209,7 @@ def test_who_comes_late_gets_the_last_seconds_and_the_notes_at_once():
         assert len(times) > count
 
 
+@pytest.mark.slow
 def test_one_that_leaves_and_one_that_never_reads_do_no_harm():
     wide = replace(ABOUT, channels=tuple(f"E{i}" for i in range(64)))
     random = np.random.default_rng(0)

@@ -24,6 +24,7 @@ from pipeline.data.recording import Recording
 from pipeline.errors import ConfigError, DataError
 from pipeline.features.feature_series import FeatureSeries
 from pipeline.results.decisions import Decider, Settings
+from pipeline.results.rows import hold, sigmoid
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.evaluate import RHYTHM
@@ -178,10 +179,12 @@ def test_onsets_are_decided_with_what_the_training_series_chose(recordings, tmp_
     assert result.decisions is not None
     assert result.submission is not None
     settings = Settings.load(result.submission / "decisions_mne.json")
-    for name in ("subj1_series3", "subj2_series3"):
-        table = pd.read_csv(result.submission / f"{name}_probabilities.csv")
+    context = Context(config)
+    for name, recording in ("subj1_series3", new), ("subj2_series3", other):
         events = pd.read_csv(result.submission / f"{name}_events.tsv", sep="\t")
-        decided = Decider(settings).push(table[list(settings.events)].to_numpy())
+        logits = np.load(context.train_folder.path / f"{name}_logits.npy")
+        chances = sigmoid(hold(logits, context.every, len(recording.signal)))
+        decided = Decider(settings).push(chances)
         assert list(zip(events["sample"], events["trial_type"], strict=True)) == decided
 
 

@@ -67,12 +67,12 @@ def training_jobs(context: Context, found: Sequence[Series]) -> list[Job]:
         return not file.exists() or bool(np.load(file, mmap_mode="r").any())
 
     count = min(context.config.decisions.folds, len(context.train_series))
-    return fold_jobs(context, found, count, has_events)
+    return [job for job in fold_jobs(context, found, count, has_events) if job.predict]
 
 
 def possible(context: Context, found: Sequence[Series]) -> bool:
     """Tell whether onsets are decided: wanted, and there is something to choose them on."""
-    return context.decides and any(job.predict for job in training_jobs(context, found))
+    return context.decides and bool(training_jobs(context, found))
 
 
 def task(context: Context, found: Sequence[Series]) -> Task:

@@ -19,7 +19,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-live-memory bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -122,6 +122,9 @@ bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes n
 
 bench-decisions: $(INSTALLED)  ## onsets of lstm, semi_markov and stack at full size; writes docs/decisions.md
 	$(RUN) -m pipeline.bench.decisions $(ARGS)
+
+bench-cued: $(INSTALLED)  ## real EEG with cues, beside what their rhythm alone gives; writes docs/your-own-recordings.md
+	$(RUN) -m pipeline.bench.cued $(ARGS)
 
 bench-live: $(INSTALLED)  ## time of every recipe for a chunk of a live signal; writes docs/live.md
 	$(RUN) -m pipeline.bench.live $(ARGS)

@@ -322,8 +322,8 @@ def test_a_subject_may_have_a_name(fitted):
     def renamed(level: FittedRecipe) -> FittedRecipe:
         members = tuple(map(renamed, level.members))
         detector = copy.copy(level.detectors[1])
-        for own in ("scalers", "chains"):
-            if hasattr(detector, own):
+        for own in ("scalers", "chains", "blends"):
+            if 1 in getattr(detector, own, {}):
                 object.__setattr__(detector, own, {identity("MK07"): getattr(detector, own)[1]})
         return FittedRecipe(
             level.about, level.every, level.bank, members, {identity("MK07"): detector}

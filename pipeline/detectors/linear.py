@@ -28,6 +28,25 @@ CHUNK = 4096  # rows whose taps are laid side by side at a time
 NEVER = -20.0  # logit of an event that no fitted series has
 
 
+def add_up(rows: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Give a linear model's logits, added up in double precision.
+
+    A discriminant takes the difference of large sums. In single precision the last bits of such a
+    sum, which depend on how many rows a product has, would be seen in the difference.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, F)
+    weights : ndarray of float64, shape (F, E)
+    bias : ndarray, shape (E,)
+
+    Returns
+    -------
+    ndarray of float32, shape (n, E)
+    """
+    return (rows.astype(np.float64) @ weights + bias).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class LinearDetector:
     """One weight per tap, feature and event.
@@ -109,12 +128,8 @@ class LinearDetector:
         return logits, after
 
     def _logits(self, wide: np.ndarray) -> np.ndarray:
-        """Add up in double precision: rows of taps, shape (n, count * F), to logits, (n, E).
-
-        A discriminant takes the difference of large sums. In single precision the last bits of such
-        a sum, which depend on how many rows a product has, would be seen in the difference.
-        """
-        return (wide.astype(np.float64) @ self._precise + self.bias).astype(np.float32)
+        """Give the logits, shape (n, E), of rows of taps, shape (n, count * F)."""
+        return add_up(wide, self._precise, self.bias)
 
     @cached_property
     def _precise(self) -> np.ndarray:

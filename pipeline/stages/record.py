@@ -111,7 +111,7 @@ def model(context: Context, found: Sequence[Series], files: list[Path]) -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "recipe"
         export_recipe(context, found, folder)
-        if context.config.decisions.enabled:
+        if decide.possible(context, found):
             settings = context.results_folder.path / decide.files(context)[1]
             shutil.copyfile(settings, folder / DECISIONS)
         auc = pd.read_csv(context.results_folder.path / context.file("auc", "csv"), index_col=0)

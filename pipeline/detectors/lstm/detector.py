@@ -12,7 +12,7 @@ import torch
 from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
-from pipeline.detectors.lstm.scaling import Scalers, standardise
+from pipeline.detectors.lstm.scaling import Scalers, centre, standardise
 
 if TYPE_CHECKING:
     from pipeline.config.lstm import LstmOptions
@@ -85,11 +85,11 @@ class LstmDetector:
         device = self.network.device
         mean, matrix = self.scalers[state["subject"]]
         logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
-        rows, centre, phase = features.astype(np.float32, copy=False), mean.numpy(), state["phase"]
+        rows, phase = centre(features, mean).numpy(), state["phase"]
         before = state["parts"]
         lanes: dict[int, list[np.ndarray]] = {}  # after the rows so far, by phase
         for number in range(len(rows)):  # never many at once, see `Detector.push`
-            ready = _twice(rows[number : number + 1] - centre) @ matrix
+            ready = _twice(rows[number : number + 1]) @ matrix
             known, at = (lanes[phase], 0) if phase in lanes else (before, phase)
             lane = tuple(_twice(part[:, at : at + 1]).to(device) for part in known)
             y, after = self.network(ready[:, None].to(device), lane)

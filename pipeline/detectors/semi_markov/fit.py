@@ -132,7 +132,7 @@ def roughness(lengths: list[int]) -> np.ndarray:
 
 def fit_chain(
     fitted: list[FeatureSeries], events: Sequence[str], options: SemiMarkovMethod
-) -> tuple[Chain, list[int], Counter[str]]:
+) -> tuple[Chain, list[int], Counter[str], Order]:
     """Fit one subject's chain.
 
     Parameters
@@ -151,9 +151,11 @@ def fit_chain(
         Rows of each event's label that was seen.
     Counter
         What there is to tell, see `pipeline.detectors.semi_markov.notes`.
+    Order
+        Which event follows which.
     """
     (scaler,) = fit_scalers(fitted).values()
-    ready = [standardise(np.asarray(s.features), scaler).astype(np.float32) for s in fitted]
+    ready = [standardise(np.asarray(s.features), scaler) for s in fitted]
     past = _fit_past(ready, options)
     observed = past.shape[1]
     surprise = [
@@ -184,9 +186,8 @@ def fit_chain(
         ]
         for pace in paces
     ]
-    mean, deviation = (part.astype(np.float32) for part in scaler)
     chain = Chain(
-        mean, deviation, past, whiten, axes.astype(np.float32),
+        *scaler, past, whiten, axes.astype(np.float32),
         responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
         responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
         np.array(durations).astype(np.float32),
@@ -196,7 +197,7 @@ def fit_chain(
     )  # fmt: skip
     numbers = [series.series for series in fitted]
     told = notes(order, timings, numbers, widths, events)
-    return chain, [rows for _, rows in widths], told
+    return chain, [rows for _, rows in widths], told, order
 
 
 def _fit_past(ready: list[np.ndarray], options: SemiMarkovMethod) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
+from pipeline.detectors.discriminant import NEVER, fit_discriminant
 from pipeline.detectors.products import row_product
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # a fitted detector is loaded without them
     from pipeline.config.methods.linear import LdaMethod, LrMethod
 
 CHUNK = 4096  # rows whose taps are laid side by side at a time
-NEVER = -20.0  # logit of an event that no fitted series has
 
 
 @dataclass(frozen=True)
@@ -132,18 +132,14 @@ def _fit_event(
 ) -> tuple[np.ndarray, float]:
     """Fit one event's weights, shape (count * F,), and its bias."""
     # Here, because to load and apply a fitted detector does not need scikit-learn.
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     from pipeline.config.methods.linear import LdaMethod
 
-    model: Any
     if isinstance(options, LdaMethod):
-        # lsqr solves with the classes' covariance, and so needs no SVD of all rows
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=options.shrinkage)
-    else:
-        model = LogisticRegression(C=options.penalty_c, max_iter=options.iterations)
+        return fit_discriminant(features, column, options.shrinkage)
+    model = LogisticRegression(C=options.penalty_c, max_iter=options.iterations)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # options.iterations is a limit
         model.fit(features, column)

@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,32 +19,13 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
+from pipeline.detectors.discriminant import NEVER, add_up, fit_discriminant
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
     from pipeline.config.methods.linear import LdaMethod, LrMethod
 
 CHUNK = 4096  # rows whose taps are laid side by side at a time
-NEVER = -20.0  # logit of an event that no fitted series has
-
-
-def add_up(rows: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Give a linear model's logits, added up in double precision.
-
-    A discriminant takes the difference of large sums. In single precision the last bits of such a
-    sum, which depend on how many rows a product has, would be seen in the difference.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n, F)
-    weights : ndarray of float64, shape (F, E)
-    bias : ndarray, shape (E,)
-
-    Returns
-    -------
-    ndarray of float32, shape (n, E)
-    """
-    return (rows.astype(np.float64) @ weights + bias).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -160,18 +141,14 @@ def _fit_event(
 ) -> tuple[np.ndarray, float]:
     """Fit one event's weights, shape (count * F,), and its bias."""
     # Here, because to load and apply a fitted detector does not need scikit-learn.
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     from pipeline.config.methods.linear import LdaMethod
 
-    model: Any
     if isinstance(options, LdaMethod):
-        # lsqr solves with the classes' covariance, and so needs no SVD of all rows
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=options.shrinkage)
-    else:
-        model = LogisticRegression(C=options.penalty_c, max_iter=options.iterations)
+        return fit_discriminant(features, column, options.shrinkage)
+    model = LogisticRegression(C=options.penalty_c, max_iter=options.iterations)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # options.iterations is a limit
         model.fit(features, column)

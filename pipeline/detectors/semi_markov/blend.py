@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.detectors.base import FitData
-from pipeline.detectors.linear import LinearDetector, add_up
+from pipeline.detectors.discriminant import NEVER, add_up, fit_discriminant
+from pipeline.detectors.scaling import fit_scalers, standardise
 from pipeline.detectors.semi_markov.chain import Chain
 from pipeline.features.feature_series import FeatureSeries, Moments
 
 FOLDS = 3  # at most, of the fitted series
+SHRINKAGE = 1e-4  # of the discriminant, as in conf/method/lda.yaml
 
 FitChain = Callable[[list[FeatureSeries]], Chain | None]
 """Fits a chain on some series of a subject; None where they have no event."""
@@ -69,14 +70,12 @@ class Blend:
 
 
 def fit_blend(
-    data: FitData, series: list[FeatureSeries], fit_chain: FitChain, logits: ChainLogits
+    series: list[FeatureSeries], fit_chain: FitChain, logits: ChainLogits
 ) -> Blend | None:
     """Fit a subject's discriminant, and weigh it against chains on series that neither has seen.
 
     Parameters
     ----------
-    data : FitData
-        Of the fit.
     series : list of FeatureSeries
         One subject's.
     fit_chain : callable
@@ -97,14 +96,14 @@ def fit_blend(
         chain = fit_chain(rest)
         if chain is None:
             return None
-        weights, bias = _discriminant(data, rest)
+        weights, bias = _discriminant(rest)
         for part in (parts[number] for number in fold):
             ready = chain.standardise(np.asarray(part.features))
             predicted.append((logits(chain, np.asarray(part.features)), ready @ weights + bias))
             truth.append(np.asarray(part.labels))
     chains, linears = (np.concatenate(each) for each in zip(*predicted, strict=True))
     share, shift = _weigh(chains, linears, np.concatenate(truth))
-    return Blend(*_discriminant(data, series), share, shift)
+    return Blend(*_discriminant(series), share, shift)
 
 
 def _halves(series: FeatureSeries) -> list[FeatureSeries]:
@@ -120,15 +119,17 @@ def _halves(series: FeatureSeries) -> list[FeatureSeries]:
     ]  # fmt: skip
 
 
-def _discriminant(data: FitData, series: list[FeatureSeries]) -> tuple[np.ndarray, np.ndarray]:
-    """Fit the discriminant of the recipe ``fbl_lda``: weights and bias."""
-    # Here, because loading and applying a fitted detector does not need it.
-    from pipeline.config.methods.linear import LdaMethod
-
-    options = LdaMethod(kind="lda", tap_count=1, tap_every=1, fit_every=1, shrinkage=1e-4)
-    silent = replace(data, fitted=series, report=lambda progress, news: None)
-    fitted, _ = LinearDetector.fit(silent, options)
-    return fitted.weights, fitted.bias
+def _discriminant(series: list[FeatureSeries]) -> tuple[np.ndarray, np.ndarray]:
+    """Fit the discriminants of the recipe ``fbl_lda``: weights, (F, E), and biases, (E,)."""
+    (scaler,) = fit_scalers(series).values()
+    features = np.concatenate([standardise(np.asarray(s.features), scaler) for s in series])
+    labels = np.concatenate([np.asarray(s.labels) for s in series])
+    weights = np.zeros((features.shape[1], labels.shape[1]), dtype=np.float32)
+    bias = np.full(labels.shape[1], NEVER, dtype=np.float32)
+    for event, column in enumerate(labels.T):
+        if column.any():
+            weights[:, event], bias[event] = fit_discriminant(features, column, SHRINKAGE)
+    return weights, bias
 
 
 def _weigh(

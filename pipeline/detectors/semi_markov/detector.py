@@ -193,7 +193,7 @@ def _fit_blend(
     def applied(chain: Chain, features: np.ndarray) -> np.ndarray:
         return _logits(follow(chain, half, *chain.evidence(features, options.tap_count)))
 
-    return fit_blend(data, series, fitted_on, applied)
+    return fit_blend(series, fitted_on, applied)
 
 
 def _logits(chance: np.ndarray) -> np.ndarray:

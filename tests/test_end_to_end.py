@@ -37,7 +37,7 @@ def places(folder: Path) -> tuple[str, str]:
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return command_line(folder, *places(folder), *arguments)
+    return command_line(folder, *arguments, *places(folder))
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_mistakes_end_in_one_line_and_status_2(finished):
 
 
 def test_the_configuration_can_be_shown_and_swept(tmp_path):
-    shown = command(tmp_path, "dataset=simulated", "--cfg", "job")
+    shown = command(tmp_path, "--cfg", "job", "dataset=simulated")
     assert shown.returncode == 0
     assert "hidden:" in shown.stdout
     small = [o for o in SMALL if not o.startswith("model.hidden")]

@@ -215,7 +215,8 @@ def test_parallel_jobs_on_a_fresh_store_lose_no_run_and_one_that_fails_stops_no_
     assert not left
 
 
-def test_a_sweep_of_stages_that_record_nothing_makes_no_run(small_config, uri, tmp_path):
+def test_a_sweep_of_stages_that_record_nothing_makes_no_run(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     overrides = ["dataset=simulated", "stage=filter", f"tracking.uri={uri}", "seed=0,1"]
     sweep = plan(overrides)
     sweep.open(overrides)

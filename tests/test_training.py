@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,11 +79,7 @@ def features(tmp_path_factory):
         name = folder / f"subj1_series{series}"
         np.save(f"{name}_features.npy", x)
         np.save(f"{name}_labels.npy", y)
-        moments = Moments.of(x)
-        np.savez(
-            f"{name}_moments.npz",
-            count=moments.count, mean=moments.mean, scatter=moments.scatter,
-        )  # fmt: skip
+        Moments.of(x).save(Path(f"{name}_moments.npz"))
     return folder
 
 

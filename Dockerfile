@@ -7,7 +7,8 @@
 # The first run command trains: on Kaggle's files if they are in data/raw, else on simulated recordings.
 FROM python:3.13-slim-bookworm
 
-# make runs the commands; git lets a run record the version of the code; libgomp1 is for PyTorch.
+# make runs the commands, some tests call git, and PyTorch needs libgomp1. The image holds no
+# repository (.dockerignore), so its runs record no version of the code.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends make git libgomp1 \
     && rm -rf /var/lib/apt/lists/*

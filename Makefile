@@ -19,7 +19,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-live bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -67,10 +67,10 @@ replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models
 	@$(RUN) -m pipeline stage=replay dataset=$(DATASET) $(ARGS)
 
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(INSTALLED_DEV)  ## the tests that take no long time, in under 90 s
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 test-services: $(INSTALLED_DEV) $(INSTALLED_CLUSTER)  ## with MLflow's server on PostgreSQL, and Dask's workers
 	$(RUN) -m pytest tests/services --ignore tests/services/test_live_lsl.py $(ARGS)
@@ -123,8 +123,14 @@ bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes n
 bench-decisions: $(INSTALLED)  ## onsets of lstm, semi_markov and stack at full size; writes docs/decisions.md
 	$(RUN) -m pipeline.bench.decisions $(ARGS)
 
-bench-live: $(INSTALLED)  ## time and memory of every recipe on a live signal; writes docs/live.md
+bench-cued: $(INSTALLED)  ## real EEG with cues, beside what their rhythm alone gives; writes docs/your-own-recordings.md
+	$(RUN) -m pipeline.bench.cued $(ARGS)
+
+bench-live: $(INSTALLED)  ## time of every recipe for a chunk of a live signal; writes docs/live.md
 	$(RUN) -m pipeline.bench.live $(ARGS)
+
+bench-live-memory: $(INSTALLED)  ## memory of every recipe over an hour of signal; writes docs/live.md
+	$(RUN) -m pipeline.bench.live_memory $(ARGS)
 
 bench-lsl: $(INSTALLED_LIVE)  ## a real LSL stream, and each fault of one, against the batch; writes docs/live.md
 	$(RUN) -m pipeline.bench.lsl $(ARGS)

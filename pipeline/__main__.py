@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +22,10 @@ from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking import sweep_runs as multirun
 
-STOPPED = "stopped; the same command goes on from here"
+if TYPE_CHECKING:
+    from pipeline.stages.record import Given
+
+STOPPED = "stopped; the same command continues from here"
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
@@ -37,7 +41,7 @@ def _main(composed: DictConfig) -> float | None:
             return None
         from pipeline.stages.flow import run  # here: a mistake is told before torch is loaded
 
-        result = run(config, multirun.say)
+        result = run(config, multirun.say, None if multirun.is_job() else _given())
     except Exception as error:
         if multirun.is_job():
             multirun.tell_failure(error)
@@ -48,6 +52,14 @@ def _main(composed: DictConfig) -> float | None:
     return None if result.auc is None else float(result.auc.loc["pooled", "mean"])
 
 
+def _given() -> Given:
+    from pipeline.stages.record import Given  # here, as above
+
+    job = HydraConfig.get()
+    keys = [each for each in job.overrides.task if not each.startswith("dataset=")]
+    return Given(job.runtime.choices["dataset"], tuple(keys))
+
+
 def _stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -55,7 +67,8 @@ def _stop(number: int, frame: object) -> None:
 def main() -> None:
     """Run the command line."""
     register()
-    signal.signal(signal.SIGTERM, _stop)  # as ctrl-C: the runs are marked, and it can go on later
+    # As Ctrl-C: the runs are marked as stopped, and the same command can continue them.
+    signal.signal(signal.SIGTERM, _stop)
     logging.captureWarnings(True)
     wanted = "HYDRA_FULL_ERROR" in os.environ
     sys.argv[1:] = full_keys(sys.argv[1:])

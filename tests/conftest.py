@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
+from pipeline.__main__ import main
 from pipeline.config.compose import compose
 from pipeline.config.options import Config, is_read
 from pipeline.config.paths import CONF
@@ -26,10 +31,21 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.tracking import store
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that both processes end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 # The competition's channels, events and rate.
 COMPETITION = Description.of(compose(["dataset=kaggle"]).dataset)
 EVENTS = COMPETITION.events
+
+# How long an example takes depends on the computer's load: no test fails for that.
+settings.register_profile("any_load", deadline=None)
+settings.load_profile("any_load")
 
 # Everything small: two subjects, three series, a network of a few units.
 SMALL = (
@@ -84,6 +100,26 @@ def make_config(folder: Path, *overrides: str) -> Config:
     """Compose as the command line does, with everything that is written below ``folder``."""
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
     return compose([*places, *overrides])
+
+
+def command_line(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Do what ``python -m pipeline`` does in a folder, without the seconds that a process takes."""
+    said, errors, status = io.StringIO(), io.StringIO(), 0
+    root, environment, argv = logging.getLogger(), dict(os.environ), sys.argv
+    handlers, stop = root.handlers[:], signal.getsignal(signal.SIGTERM)
+    sys.argv = ["pipeline", *arguments]
+    try:
+        with chdir(folder), redirect_stdout(said), redirect_stderr(errors):
+            main()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    finally:
+        sys.argv, root.handlers[:] = argv, handlers
+        signal.signal(signal.SIGTERM, stop)
+        logging.captureWarnings(False)
+        os.environ.clear()
+        os.environ |= environment
+    return subprocess.CompletedProcess(arguments, status, said.getvalue(), errors.getvalue())
 
 
 def tapped_series(subject: int, number: int, rows: int = 600, offset: float = 0.0) -> FeatureSeries:
@@ -198,6 +234,21 @@ def recipes_folder(tmp_path_factory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "recipes"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A store of MLflow without a run, made once, because MLflow takes seconds for it."""
+    file = tmp_path_factory.mktemp("store") / "runs.db"
+    store.make(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def uri(empty_store, tmp_path) -> str:
+    """The address of a store of a test's own, which has no runs."""
+    shutil.copy(empty_store, tmp_path / "runs.db")
+    return f"sqlite:///{tmp_path / 'runs.db'}"
 
 
 @pytest.fixture(scope="session")

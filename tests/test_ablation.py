@@ -10,6 +10,7 @@ from pipeline.bench.ceiling import LONGEST, seconds_since
 from pipeline.config.compose import compose
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ablation.VARIANTS)
 def test_every_variant_composes_and_differs_from_its_recipe(recipe):
     table = {name: compose(list(v)) for name, v in ablation.variants(recipe).items()}
@@ -18,6 +19,7 @@ def test_every_variant_composes_and_differs_from_its_recipe(recipe):
     assert all(config != base for config in table.values())
 
 
+@pytest.mark.slow
 def test_a_variant_of_the_stack_leaves_out_what_it_says():
     members = {
         name: compose(list(v)).stack.members for name, v in ablation.variants("stack").items()

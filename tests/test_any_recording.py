@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mne
@@ -22,8 +23,11 @@ from pipeline.data.names import Name
 from pipeline.data.recording import Recording
 from pipeline.errors import ConfigError, DataError
 from pipeline.features.feature_series import FeatureSeries
+from pipeline.results.decisions import Decider, Settings
+from pipeline.results.rows import hold, sigmoid
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
+from pipeline.stages.evaluate import RHYTHM
 from pipeline.stages.flow import find, run
 from pipeline.stages.record import export_recipe
 from tests.conftest import EVENTS, make_config
@@ -132,9 +136,11 @@ def test_predictions_are_files_that_others_open_and_a_served_recipe_agrees(recor
         tmp_path, "fif", "dataset.train_series=[run1]", "dataset.valid_series=[run2]",
         "dataset.test_series=['run[3-9]']",
     )  # fmt: skip
-    result = run(config, say=lambda line: None)
+    told: list[str] = []
+    result = run(config, say=told.append)
     assert result.auc is not None
-    assert {"subjMK01", "subjMK02"} <= set(result.auc.index)
+    assert {"subjMK01", "subjMK02", *RHYTHM} <= set(result.auc.index)
+    assert any("onsets: where a probability rises to 0.5 (fewer than two" in line for line in told)
     folder = result.submission
     assert folder is not None
     name = "subjMK01_seriesrun3"
@@ -155,6 +161,31 @@ def test_predictions_are_files_that_others_open_and_a_served_recipe_agrees(recor
     np.testing.assert_allclose(table[list(context.about.events)], probabilities, atol=2e-3)
     with pytest.raises(DataError, match=r"subject=MK03: .*choose from MK01, MK02"):
         served.predict(units, "MK03")
+
+
+def test_onsets_are_decided_with_what_the_training_series_chose(recordings, tmp_path):
+    """One subject has a single training series and so chooses nothing; it is decided, too."""
+    one, two, new, other = recordings[:4]
+    for each, numbers in (one, [1]), (two, [2, 4]), (new, [3]), (other, [1, 3, 4]):
+        for number in numbers:
+            write(replace(each, series=number), tmp_path / "lab", "fif")
+    config = foreign(
+        tmp_path, "fif", "dataset.train_series=[1,2]", "dataset.valid_series=[4]",
+        "decisions.thresholds=5",
+    )  # fmt: skip
+    told: list[str] = []
+    result = run(config, say=told.append)
+    assert any(line.startswith("folds    2 done") for line in told)  # both of subject 1
+    assert result.decisions is not None
+    assert result.submission is not None
+    settings = Settings.load(result.submission / "decisions_mne.json")
+    context = Context(config)
+    for name, recording in ("subj1_series3", new), ("subj2_series3", other):
+        events = pd.read_csv(result.submission / f"{name}_events.tsv", sep="\t")
+        logits = np.load(context.train_folder.path / f"{name}_logits.npy")
+        chances = sigmoid(hold(logits, context.every, len(recording.signal)))
+        decided = Decider(settings).push(chances)
+        assert list(zip(events["sample"], events["trial_type"], strict=True)) == decided
 
 
 def test_bad_spans_are_neither_learned_from_nor_scored(recordings, tmp_path):
@@ -274,6 +305,7 @@ def test_a_bids_data_set_is_written_and_read_back_to_the_same_labels(recordings,
         np.testing.assert_array_equal(back.events[:, columns], each.events)
         signal = np.asarray(each.signal, dtype=float)
         assert np.abs(back.signal - (signal - signal[0])).max() < 0.02
+    check_metadata(folder, labelled)
     validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
     if validator is None:
         pytest.skip("bids-validator-deno is not installed")
@@ -283,6 +315,45 @@ def test_a_bids_data_set_is_written_and_read_back_to_the_same_labels(recordings,
     issues = json.loads(done.stdout)["issues"]["issues"]
     errors = [each for each in issues if each.get("severity") == "error"]
     assert not errors
+    left = {each.get("subCode") or each["code"] for each in issues}
+    assert left <= NOT_KNOWN, left - NOT_KNOWN
+
+
+# What the validator recommends and no file of a recording tells.
+NOT_KNOWN = {
+    "Authors", "CapManufacturer", "CapManufacturersModelName", "CogAtlasID", "CogPOID",
+    "DeviceSerialNumber", "HEDVersion", "HeadCircumference", "InstitutionAddress",
+    "InstitutionName", "InstitutionalDepartmentName", "Instructions", "License",
+    "ManufacturersModelName", "SoftwareVersions", "SourceDatasets", "StimulusPresentation",
+    "SubjectArtefactDescription", "TOO_FEW_AUTHORS",
+}  # fmt: skip
+
+
+def check_metadata(folder, recordings):
+    """What is known stands there, and nothing that is not."""
+    about = recordings[0].about
+    (description,) = folder.glob("dataset_description.json")
+    stored = json.loads(description.read_text(encoding="utf-8"))
+    assert "Authors" not in stored  # nobody is invented
+    assert [each["Name"] for each in stored["GeneratedBy"]] == ["grasp-and-lift", "MNE-BIDS"]
+    for path in folder.rglob("*_eeg.json"):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        assert stored["Manufacturer"] == stored["HardwareFilters"] == "n/a"
+        assert stored["MISCChannelCount"] == 0
+        assert "grasp and lift" in stored["TaskDescription"]
+        assert all(event in stored["TaskDescription"] for event in about.events)
+    for path in folder.rglob("*_events.json"):
+        levels = json.loads(path.read_text(encoding="utf-8"))["value"]["Levels"]
+        table = pd.read_csv(path.with_suffix(".tsv"), sep="\t")
+        assert len(table)
+        assert {
+            (levels[str(v)], t) for v, t in zip(table["value"], table["trial_type"], strict=True)
+        } <= {(event, event) for event in about.events}
+    for path in folder.rglob("*_coordsystem.json"):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        assert stored["FiducialsCoordinates"] == stored["AnatomicalLandmarkCoordinates"]
+    text = (folder / "README").read_text(encoding="utf-8")
+    assert all(each in text for each in (*about.channels, *about.events, f"{about.rate:g} Hz"))
 
 
 def test_a_bids_data_set_with_sessions_runs_and_values_alone(tmp_path):

@@ -88,6 +88,8 @@ def test_a_table_says_what_is_off():
     assert "| SD | 304.6 | 304.6 | x 1.25 | yes |" in text
     assert "| mean | 129.5 | 1000 | x 1.5 | **no** |" in text
     assert "1 of 2 within tolerance" in text
+    text = table_of({"99.9 % of |x|, median subject": 1750.0})
+    assert r"| 99.9 % of \|x\|, median subject | 1750 |" in text
 
 
 def test_methods_are_ranked_as_on_the_real_recordings_or_it_is_said():

@@ -148,6 +148,7 @@ def test_the_network_in_pieces_equals_the_whole(cuts, kernel, networks):
     torch.testing.assert_close(state, last, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     cuts=st.lists(st.integers(1, ROWS - 1), max_size=8),

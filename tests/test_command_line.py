@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from pipeline.config.paths import CONF, PROJECT
+from pipeline.config.paths import CONF
+from tests.conftest import command_line
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +20,7 @@ def command(tmp_path):
     def run(*arguments: str) -> subprocess.CompletedProcess:
         places = (f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}")
         (tmp_path / "shell").mkdir(exist_ok=True)
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments, *places],
-            cwd=tmp_path / "shell", capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        )  # fmt: skip
+        return command_line(tmp_path / "shell", *arguments, *places)
 
     return run
 

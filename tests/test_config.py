@@ -185,6 +185,7 @@ def test_a_submission_that_is_not_there_is_told_before_anything_is_read(small_co
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_windows_without_carried_state_train_too(small_config):
     config = small_config("window=crops", "window.length=20", "stage=evaluate")
     assert run(config, say=lambda line: None).auc is not None

@@ -30,7 +30,7 @@ def written(folder, seed, effect=0.9):
     """The logits and labels of one series, as files."""
     labels, probabilities = recording(seed, effect=effect)
     p = np.clip(probabilities, 1e-6, 1 - 1e-6)
-    pair = folder / f"{seed}_logits.npy", folder / f"{seed}_labels.npy"
+    pair = folder / f"{seed}_logits.npy", folder / f"{seed}_labels.npy", None
     np.save(pair[0], np.log(p / (1 - p)))
     np.save(pair[1], labels)
     return pair
@@ -56,6 +56,41 @@ def test_the_held_out_series_choose_nothing(tmp_path):
     assert json.loads(first)["thresholds"] != list(other.thresholds)
 
 
+def test_nothing_is_decided_in_rows_that_are_left_out(tmp_path):
+    """Their predictions are missing: what follows keeps its place."""
+    logits, labels, _ = written(tmp_path, 1)
+    kept = np.ones(len(np.load(labels)), bool)
+    kept[100:400] = False
+    whole = decide._load([(logits, labels, None)], 1)
+    np.save(tmp_path / "kept.npy", kept)
+    np.save(tmp_path / "some.npy", np.load(logits)[kept])
+    (values,), (truth,) = decide._load([(tmp_path / "some.npy", labels, tmp_path / "kept.npy")], 1)
+    np.testing.assert_array_equal(values[kept], whole[0][0][kept])
+    np.testing.assert_array_equal(truth[kept], whole[1][0][kept])
+    assert (values[~kept] == decide.LEFT_OUT).all()
+    assert not truth[~kept].any()
+
+
+def test_a_fold_leaves_out_who_learns_nothing_from_the_others(tmp_path):
+    """Subject 2 has no event in series 4 to 6, and subject 3 no series but the first."""
+    context = Context(
+        make_config(tmp_path, *RUN[:1], "dataset=simulated", "decisions.enabled=true",
+                    "dataset.simulation.subjects=3", "decisions.folds=2")
+    )  # fmt: skip
+    found = [RawSeries(s, r, RawFile(tmp_path), None) for s in (1, 2) for r in range(1, 11)]
+    found += [RawSeries(3, r, RawFile(tmp_path), None) for r in (1, 7, 8, 9, 10)]
+    folder = context.ingest_folder.path
+    folder.mkdir(parents=True)
+    for raw in found:
+        labels = np.zeros((10, 6), np.uint8)
+        labels[3] = raw.subject != 2 or raw.series < 4
+        np.save(folder / f"{raw.name}_events.npy", labels)
+    predicted = sorted(key for job in decide.training_jobs(context, found) for key in job.predict)
+    assert predicted == [*((1, r) for r in range(1, 7)), *((2, r) for r in range(4, 7))]
+    assert decide.possible(context, found)
+    assert not decide.possible(context, [raw for raw in found if raw.subject == 3])
+
+
 @pytest.mark.parametrize("recipe", ["fbl_lda", "stack"])
 def test_settings_come_from_models_that_did_not_see_the_series(tmp_path, recipe):
     more = ["stack.members=[fbl_lda]"] if recipe == "stack" else []
@@ -75,7 +110,7 @@ def test_settings_come_from_models_that_did_not_see_the_series(tmp_path, recipe)
         assert {series for _, series in job.fit} <= set(range(1, 7))
     arguments = decide.task(context, found).arguments
     series = {
-        side: {int(re.search(r"series(\d+)_", labels.name)[1]) for _, labels in arguments[side]}
+        side: {int(re.search(r"series(\d+)_", labels.name)[1]) for _, labels, _ in arguments[side]}
         for side in ("training", "held_out")
     }
     assert series == {"training": set(range(1, 7)), "held_out": {7, 8}}
@@ -107,7 +142,7 @@ def check_record(uri, result):
     assert Settings.load(settings_file).thresholds == tuple(result.decisions["threshold"])
 
 
-def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config, tmp_path):
+def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config, uri):
     told: list[str] = []
     plain = run(small_config(*RUN), say=told.append)
     assert not any(line.startswith(("folds", "decide")) for line in told)
@@ -131,7 +166,6 @@ def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config
     assert kept.thresholds == tuple(table["threshold"])
 
     told.clear()  # another grid: other results, and no new fit
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     recorded = small_config(
         *RUN, "decisions.enabled=true", "decisions.thresholds=5", "tracking.enabled=true",
         f"tracking.uri={uri}", "tracking.system_metrics=false",

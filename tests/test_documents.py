@@ -203,6 +203,28 @@ def test_the_site_s_navigation_names_every_page_and_nothing_else():
     assert sorted(named) == sorted([*NAMES, *notebooks])
 
 
+def ragged(text: str) -> list[str]:
+    """Give the rows of tables that have more or fewer cells than their table's rule."""
+    wrong = []
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL) + "\n"
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        rows = table.splitlines()
+        cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+        wrong += [row for row, count in zip(rows, cells, strict=True) if count != cells[1]]
+    return wrong
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.name)
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(page):
+    assert ragged(prose(page)) == []
+
+
+def test_a_bar_within_a_cell_is_found_unless_it_is_escaped():
+    table = "| a | b |\n|---|--:|\n| {} | 1 |\n"
+    assert ragged(table.format("|x|")) == ["| |x| | 1 |"]
+    assert ragged(table.format(r"\|x\|")) == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_markers_come_in_pairs(page):
     found = MARKERS.findall(page.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.config.compose import compose
+from pipeline.config.live import full_keys
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Recording
 from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.live.run import run as run_live
 from pipeline.results.rows import sigmoid
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.serving.stream import Stream
@@ -23,20 +27,17 @@ from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.stages.record import export_recipe
 from pipeline.work import files, runner
-from tests.conftest import EVENTS, SMALL, make_config
+from tests.conftest import EVENTS, SMALL, command_line, make_config
 
 pytestmark = pytest.mark.slow
 
 
-def command(
-    folder: Path, *overrides: str, flags: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess:
-    places = (f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}")
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *flags, *places, *overrides],
-        cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
+def places(folder: Path) -> tuple[str, str]:
+    return f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return command_line(folder, *arguments, *places(folder))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,11 @@ def finished(tmp_path_factory):
     uri = f"sqlite:///{folder / 'runs.db'}"
     simulated = ["dataset=simulated", *[o for o in SMALL if "tracking" not in o]]
     overrides = [*simulated, f"tracking.uri={uri}", "workers=2"]
-    done = command(folder, *overrides)
+    done = subprocess.run(  # the one whole run as a process of its own
+        [sys.executable, "-m", "pipeline", *places(folder), *overrides],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, overrides, done, uri
 
@@ -68,6 +73,28 @@ def test_the_last_line_is_the_path_of_a_checked_submission(finished):
     assert re.fullmatch(r"error: .*broken.csv: line 2: id .* is out of order.*\n", checked.stderr)
 
 
+def replay_arguments(line: str) -> list[str]:
+    """Give the arguments that shell and make make of `make replay DATASET=... ARGS=...`."""
+    words = dict(word.split("=", 1) for word in shlex.split(line)[2:])
+    given = shlex.split(words["ARGS"].replace("$$", "$"))
+    return ["stage=replay", f"dataset={words['DATASET']}", *given]
+
+
+def test_the_end_names_the_model_and_a_replay_that_works(finished):
+    folder, _, done, uri = finished
+    model, watch = done.stdout.splitlines()[-3:-1]
+    assert re.fullmatch(r"fitted model: models:/m-\w+", model)
+    named, line = watch.split(": ", 1)
+    assert (named, line.split()[:2]) == ("watch it detect", ["make", "replay"])
+    options = [*replay_arguments(line), "speed=max"]
+    assert {"subject=1", "series=3", f"tracking.uri={uri}"} <= set(options)
+    assert f"data_dir={folder / 'data'}" in options
+    assert not [each for each in options if each.startswith(("filter", "model.", "train", "work"))]
+    summary = run_live(compose(full_keys(options)))
+    assert summary is not None
+    assert summary.samples > 1000
+
+
 def test_every_test_row_is_predicted_in_numeric_order(finished):
     _, _, done, _ = finished
     ids = pd.read_csv(done.stdout.splitlines()[-1])["id"]
@@ -86,7 +113,7 @@ def test_a_second_run_does_no_stage_again_and_says_so(finished):
     stages = ("simulate", "ingest", "filter", "train", "evaluate", "final", "submit")
     for stage in stages:
         assert re.search(rf"^{stage} +up to date", again.stdout, re.M), stage
-    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    assert again.stdout.splitlines()[-3:] == done.stdout.splitlines()[-3:]
 
 
 def test_everything_of_a_simulated_run_says_so(finished):
@@ -278,13 +305,13 @@ def test_mistakes_end_in_one_line_and_status_2(finished):
 
 
 def test_the_configuration_can_be_shown_and_swept(tmp_path):
-    shown = command(tmp_path, "dataset=simulated", flags=("--cfg", "job"))
+    shown = command(tmp_path, "--cfg", "job", "dataset=simulated")
     assert shown.returncode == 0
     assert "hidden:" in shown.stdout
     small = [o for o in SMALL if not o.startswith("model.hidden")]
     swept = command(
-        tmp_path, "dataset=simulated", *small, "model.hidden=3,4", "stage=train",
-        f"hydra.sweep.dir={tmp_path / 'sweeps'}", flags=("-m",),
+        tmp_path, "-m", "dataset=simulated", *small, "model.hidden=3,4", "stage=train",
+        f"hydra.sweep.dir={tmp_path / 'sweeps'}",
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     assert len(list((tmp_path / "data" / "derived" / "simulated").glob("train-*"))) == 2

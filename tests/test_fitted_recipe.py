@@ -249,4 +249,5 @@ MODEL_FILES = {
 def test_a_model_s_file_has_the_keys_that_older_ones_have(kind, recipes):
     """Registered models must stay readable: another format needs a reader of this one beside it."""
     stored = torch.load(recipes[kind] / f"{kind}.pt", weights_only=True)
-    assert set(stored) == MODEL_FILES[kind]
+    optional = {"blends"}  # only where the order of events tells little, as older ones never had it
+    assert set(stored) - optional == MODEL_FILES[kind]

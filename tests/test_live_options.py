@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,7 @@ from pipeline.live.lsl import load_lsl
 from pipeline.live.model import USUAL_THRESHOLD, chosen_settings, find_model
 from pipeline.live.recorded import RecordedFeed, read_recording
 from pipeline.serving.fitted_recipe import FittedRecipe
+from pipeline.stages.record import Given, next_step
 from tests.conftest import COMPETITION
 
 ABOUT = Description(("Fp1", "C3", "Cz"), ("reach",), 500.0, 1e-7, "standard_1005")
@@ -260,3 +262,27 @@ def test_a_view_that_shows_nothing_says_nothing(capsys):
     view.begin(ABOUT, "a title")
     view.end(None)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("place", ["/plain/data", "/a b/it's", '/with "quotes" and $dollars'])
+def test_the_line_that_a_submission_ends_with_is_read_by_shell_and_make(tmp_path, place):
+    """Only what the replay reads is in the line, and names keep their spaces and quotes."""
+    given = Given("mne", (f"data_dir={place}", "train.epochs=3", "dataset.subjects=[a]", "seed=1"))
+    context = SimpleNamespace(tracker=SimpleNamespace(logged_model=lambda: "models:/m-1"))
+    found = [
+        SimpleNamespace(labelled=True, subject=1, series=1),
+        SimpleNamespace(labelled=False, subject="S 1", series=9),
+    ]
+    model, watch = next_step(context, found, given)
+    assert model == "fitted model: models:/m-1"
+    makefile = "replay:\n\t@printf '%s\\n' $(DATASET) $(ARGS)\n"
+    (tmp_path / "Makefile").write_text(makefile, encoding="utf-8")
+    line = watch.removeprefix("watch it detect: ")
+    read = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert read.stdout.splitlines() == [
+        "mne", "model=models:/m-1", "subject=S 1", "series=9", f"data_dir={place}",
+        "dataset.subjects=[a]",
+    ], read.stderr  # fmt: skip
+    assert next_step(context, found, None) == [model]
+    context.tracker.logged_model = lambda: None
+    assert next_step(context, found, given) == []

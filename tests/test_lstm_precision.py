@@ -74,6 +74,7 @@ assert all(p.grad.isfinite().all() for p in layer.parameters())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instructions", ["SSE41", "AVX2", "DEFAULT"])
 def test_the_fused_cell_runs_under_autocast_on_any_processor(instructions):
     told = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}

@@ -7,8 +7,11 @@ import re
 import matplotlib.image
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 
+from pipeline.results.colors import COLORS, event_color, event_style
 from pipeline.results.figures import (
+    AUC_ROWS,
     cost_picture,
     heat_picture,
     learning_picture,
@@ -27,17 +30,31 @@ def drawn(path):
     return picture.shape[0] > 200 and picture[..., :3].std() > 0.01
 
 
+def has_colors(path, count):
+    """Tell whether the first events' colours are in a picture."""
+    picture = matplotlib.image.imread(path)[..., :3]
+    rgb = [to_rgb(event_color(number)) for number in range(count)]
+    return all(np.isclose(picture, each, atol=0.01).all(axis=-1).any() for each in rgb)
+
+
+def test_no_two_events_are_drawn_alike():
+    assert len({event_color(number) for number in range(len(COLORS))}) == len(COLORS)
+    assert len({(event_color(number), event_style(number)) for number in range(28)}) == 28
+
+
 def test_curves_and_probabilities(rng, tmp_path):
     labels = np.zeros((4000, 2), np.uint8)
     labels[1000:1150, 0] = 1  # b never occurs
     scores = rng.random((4000, 2))
     roc_picture(tmp_path / "roc.png", labels, scores, score(labels, scores, EVENTS), "title")
     assert drawn(tmp_path / "roc.png")
+    assert has_colors(tmp_path / "roc.png", 1)
     for rows in (4000, 50):
         probability_picture(
             tmp_path / f"p{rows}.png", labels[:rows], scores[:rows], EVENTS, 500, "title", 5
         )
         assert drawn(tmp_path / f"p{rows}.png")
+        assert has_colors(tmp_path / f"p{rows}.png", 2)
 
 
 def test_learning_curves(tmp_path):
@@ -79,6 +96,7 @@ def test_reliability_also_of_bins_without_rows(rng, tmp_path):
     labels = (rng.random((3000, 2)) < probabilities).astype(np.uint8)
     reliability_picture(tmp_path / "reliability.png", labels, probabilities, EVENTS, "title")
     assert drawn(tmp_path / "reliability.png")
+    assert has_colors(tmp_path / "reliability.png", 2)
 
 
 def test_the_report_is_one_file_that_needs_no_other(tmp_path):
@@ -87,7 +105,7 @@ def test_the_report_is_one_file_that_needs_no_other(tmp_path):
     pictures = {"What it costs": tmp_path / "cost.png"}
     write_report(tmp_path / "report.html", "lstm & more", aucs, pictures, "seed: 12345\n")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for shown in ("What it costs", "0.9123", "seed: 12345", "data:image/png;base64"):
+    for shown in ("What it costs", "0.9123", AUC_ROWS, "seed: 12345", "data:image/png;base64"):
         assert shown in page
     links = re.findall(r'<(?:img|script|link)[^>]* (?:src|href)="([^"]+)"', page)
     assert links

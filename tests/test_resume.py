@@ -16,7 +16,14 @@ import torch
 
 from pipeline.config.paths import PROJECT
 from pipeline.detectors.lstm.detector import LstmDetector
-from tests.conftest import LIMIT, SMALL, kill_alone, session_of, wait_until, whole_session
+from tests.conftest import (
+    SMALL,
+    command_line,
+    kill_alone,
+    session_of,
+    wait_until,
+    whole_session,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,19 +35,22 @@ RECIPE = [
 ]  # fmt: skip
 
 
-def start(folder: Path, workers: int = 1, *more: str) -> subprocess.Popen:
+def arguments(folder: Path, workers: int, *more: str) -> list[str]:
     places = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"]
+    return [*RECIPE, *places, f"workers={workers}", *more]
+
+
+def start(folder: Path, workers: int = 1, *more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *RECIPE, *places, f"workers={workers}", *more],
+        [sys.executable, "-m", "pipeline", *arguments(folder, workers, *more)],
         cwd=PROJECT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
 def finish(folder: Path, *more: str) -> tuple[bytes, dict[str, dict[str, torch.Tensor]]]:
-    process = start(folder, 1, *more)
-    said, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors.decode()
-    submission = Path(said.decode().strip().splitlines()[-1]).read_bytes()
+    done = command_line(PROJECT, *arguments(folder, 1, *more))
+    assert done.returncode == 0, done.stderr
+    submission = Path(done.stdout.splitlines()[-1]).read_bytes()
     models = sorted((folder / "data").rglob("*_model.pt"))
     assert len(models) == 2
     return submission, {m.name: LstmDetector.load(m).network.state_dict() for m in models}

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from pipeline.work.machine import PARALLEL, cores
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
 from tests.conftest import LIMIT
+from tests.slow_tasks import quiet, slow_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -51,10 +51,6 @@ def make(tmp_path, config="A", **more):
 @pytest.fixture(autouse=True)
 def _forget():
     CALLS.clear()
-
-
-def quiet(tasks, **more):
-    return run("upper", tasks, say=lambda line: None, **more)
 
 
 def test_a_second_run_does_nothing_and_says_so(tmp_path):
@@ -293,29 +289,10 @@ def test_too_little_memory_is_told_in_one_line(tmp_path, how):
         quiet([Task(folder, "greedy", (), (), demand_memory, {"how": "else"})])
 
 
-def slow(scratch, report, number, log):
-    """Fail if anybody else works in the folder; leave a line in the log."""
-    (scratch / "mine").mkdir()
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(f"{os.getpid()} {number}\n")
-    time.sleep(0.15)
-    (scratch / "mine").rmdir()
-    (scratch / f"{number}.txt").write_text(str(number), encoding="utf-8")
-
-
-def slow_tasks(tmp_path, count=3):
-    folder = Folder(tmp_path / "derived", "slow", 1, ())
-    log = tmp_path / "log"
-    return [
-        Task(folder, f"t{i}", (), (f"{i}.txt",), slow, {"number": i, "log": log}, resumable=True)
-        for i in range(count)
-    ]
-
-
 def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
     """Four commands, two of them with workers; a resumable task has one folder for all."""
     code = (
-        "import sys; from pathlib import Path; from tests.test_runner import quiet, slow_tasks\n"
+        "import sys; from pathlib import Path; from tests.slow_tasks import quiet, slow_tasks\n"
         "done = quiet(slow_tasks(Path(sys.argv[1])), workers=int(sys.argv[2]))\n"
         "print(len(done.done), len(done.fresh))"
     )

@@ -387,6 +387,72 @@ def test_where_the_order_is_random_it_is_no_worse_than_lda_on_the_same_features(
     assert aucs[0] > aucs[1]
 
 
+def mean_auc(detector: SemiMarkovDetector | LinearDetector, new: FeatureSeries) -> float:
+    logits = detector.predict(new.features, 1)
+    return float(np.mean([roc_auc_score(new.labels[:, e], logits[:, e]) for e in range(EVENTS)]))
+
+
+def muddled(number: int) -> FeatureSeries:
+    """A series in which a steady wave follows each event, of whatever kind, for as long as two."""
+    series = without_order(number)
+    features = series.features.copy()
+    for row, event in find_events(np.asarray(series.labels))[0]:
+        features[row : row + 60, (event + 3) % 5] += 1.5
+    return replace(series, features=features, moments=Moments.of(features))
+
+
+@pytest.fixture(scope="module")
+def any_order() -> SemiMarkovDetector:
+    return SemiMarkovDetector.fit(fit_data([muddled(1), muddled(2)]), METHOD)[0]
+
+
+def test_a_discriminant_is_asked_where_the_order_tells_nothing(any_order, detector):
+    """It never makes the chain worse, and counts for something."""
+    assert not detector.blends
+    (blend,) = any_order.blends.values()
+    assert (blend.share >= 0).all()
+    assert blend.share[1].max() > 0
+    new = muddled(3)
+    alone = replace(any_order, blends={})
+    lda, _ = LinearDetector.fit(
+        fit_data([muddled(1), muddled(2)]), compose(["experiment=fbl_lda"]).method
+    )
+    assert mean_auc(any_order, new) > max(mean_auc(alone, new), mean_auc(lda, new)) - 0.01
+    np.testing.assert_array_equal(blend.weights, lda.weights)  # the recipe fbl_lda, as it stands
+
+
+def test_blended_rows_are_the_same_one_by_one_and_from_a_file(any_order, tmp_path):
+    any_order.save(tmp_path / "model.pt")
+    stored, new = SemiMarkovDetector.load(tmp_path / "model.pt"), muddled(4).features[:300]
+    whole = any_order.predict(new, 1)
+    np.testing.assert_array_equal(stored.predict(new, 1), whole)
+    assert np.abs(whole - replace(any_order, blends={}).predict(new, 1)).max() > 0.1
+    state, parts = stored.start(1), []
+    for part in np.split(new, [1, 2, 50]):
+        logits, state = stored.push(part, state)
+        parts.append(logits)
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-3)
+
+
+def test_one_series_is_halved_to_weigh_the_discriminant():
+    fitted, _ = SemiMarkovDetector.fit(fit_data([muddled(1)]), METHOD)
+    assert fitted.blends
+    quiet = muddled(1)
+    labels = np.array(quiet.labels)
+    labels[1000:] = 0  # no event in its second half
+    fitted, _ = SemiMarkovDetector.fit(fit_data([replace(quiet, labels=labels)]), METHOD)
+    assert not fitted.blends
+
+
+def test_how_much_the_last_event_tells_of_the_next():
+    assert Order.of([in_order(*[0, 1, 2] * 50)], 3).tells > 0.9
+    random = np.random.default_rng(0)
+    assert Order.of([in_order(*random.integers(0, 3, 300).tolist())], 3).tells < 0.1
+    assert Order.of([in_order(*[0] * 20)], 3).tells == 0
+    assert Order.of([], 3).tells <= 0.01
+    assert Order.circle(4).tells == 1
+
+
 def test_the_pace_of_a_series_is_found_as_it_goes():
     """With long pauses in half of the fitted series, short ones are predicted all the same."""
     slow = [trials(number, pauses=(120, 140)) for number in (1, 2)]

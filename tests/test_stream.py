@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import subprocess
 import sys
@@ -29,8 +30,7 @@ pytestmark = pytest.mark.slow
 CHANNELS, EVENTS = tuple("ABCDE"), ("one", "two", "three")
 ABOUT = Description(CHANNELS, EVENTS, 500.0, 1e-6, "")
 ROWS = 3000  # longer than the taps reach back
-# What the sums of a stream and of a whole series may differ by, see `Detector.push`. A discriminant
-# with little shrinkage takes the difference of large sums, so the small ones have more of it.
+# What the sums of a stream and of a whole series may differ by, see `Detector.push`.
 ROUNDING = 1e-6
 SMALL = (
     "model.hidden=6", "train.epochs=1", "method.updates=2", "method.units=8", "method.filters=3",
@@ -44,6 +44,8 @@ VARIANTS = {
     "peephole": ["experiment=lstm", "model.cell=peephole", "model.layers=2", "window.stride=3"],
     "committee": ["experiment=lstm_conv", "model.networks=3", "filter.start=zero"],
     "subsampled": ["experiment=semi_markov", "filter.subsample=2", "filter.decimate=7"],
+    # Takes the difference of large sums.
+    "unshrunk": ["experiment=fbl_lda", "method.shrinkage=1e-4"],
     "far_taps": ["experiment=fbl_lr", "method.tap_count=3", "method.tap_every=7"],
 }
 
@@ -161,8 +163,8 @@ def test_another_process_continues_from_a_snapshot(fitted):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for name in names:
-        # In one run of six the last bits differed: libraries may add up in another order where
-        # arrays lie elsewhere in memory.
+        # Equal to the bit, but for one run that nobody has found the reason of: not in where arrays
+        # lie in memory, not in the number of threads. See docs/live.md.
         continued = np.load(fitted.folder / f"{name}.npy")
         np.testing.assert_allclose(continued, expected[name], rtol=0, atol=1e-6, err_msg=name)
 
@@ -180,6 +182,20 @@ def test_a_push_changes_no_state_in_place_and_lets_none_grow(name, fitted):
             np.testing.assert_array_equal(end, was)
     now = [(end.shape, end.dtype) for end in leaves(stream._state) if hasattr(end, "shape")]
     assert now == forms
+
+
+@pytest.mark.parametrize("name", ["lstm", "semi_markov", "gru_taps", "stack"])
+def test_what_a_push_used_is_free_at_once(name, fitted):
+    """Else a process holds more and more of it, until Python looks for cycles of references."""
+    stream = Stream(fitted(name)[0], 1)
+    stream.push(SIGNAL[:500])
+    gc.collect()
+    gc.disable()
+    try:
+        stream.push(SIGNAL[500:520])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def spoilt(row: int, column: int, value: float) -> np.ndarray:
@@ -306,8 +322,8 @@ def test_a_subject_may_have_a_name(fitted):
     def renamed(level: FittedRecipe) -> FittedRecipe:
         members = tuple(map(renamed, level.members))
         detector = copy.copy(level.detectors[1])
-        for own in ("scalers", "chains"):
-            if hasattr(detector, own):
+        for own in ("scalers", "chains", "blends"):
+            if 1 in getattr(detector, own, {}):
                 object.__setattr__(detector, own, {identity("MK07"): getattr(detector, own)[1]})
         return FittedRecipe(
             level.about, level.every, level.bank, members, {identity("MK07"): detector}

@@ -106,7 +106,7 @@ def test_a_failed_trial_is_kept_with_its_reason_and_ends_nothing(tmp_path):
     def never(values):
         raise RuntimeError("no luck")
 
-    with pytest.raises(PipelineError, match=r"no trial has come to its end; .*no luck"):
+    with pytest.raises(PipelineError, match=r"no trial has a score; .*no luck"):
         search(study(tmp_path / "other"), 2, never)
 
 
@@ -126,8 +126,7 @@ search(study(Path(sys.argv[1]), *sys.argv[2:]), 6, slow)
 """
 
 
-def test_killed_and_given_again_it_ends_as_if_it_had_never_been_killed(tmp_path):
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+def test_killed_and_given_again_it_ends_as_if_it_had_never_been_killed(tmp_path, uri):
     recorded = ("tracking.enabled=true", f"tracking.uri={uri}")
     whole = search(study(tmp_path / "whole"), 6, hidden)
     (tmp_path / "cut").mkdir()
@@ -138,7 +137,7 @@ def test_killed_and_given_again_it_ends_as_if_it_had_never_been_killed(tmp_path)
     try:
         wait_until((tmp_path / "cut" / "fourth").exists, command)
         mine = study(tmp_path / "cut", *recorded)
-        with pytest.raises(PipelineError, match="another command is at it"):
+        with pytest.raises(PipelineError, match="another command is running it"):
             search(mine, 6, hidden)
     finally:
         command.kill()
@@ -175,9 +174,9 @@ def test_mistakes_are_told_by_name(tmp_path):
         (["trials=0"], "trials=0: must be 1 or more"),
         (["trials=many"], "trials=many: must be 1 or more"),
         (["study=a/b"], "study=a/b: must be a plain name"),
-        (["stage=train"], "stage is no option of a study"),
-        (["best", "name=x"], "study=lstm-simulated: there is none yet .*: make sweep"),
-        (["best", "name=lstm"], "lstm.yaml: is there already; choose another name=, or overwrite"),
+        (["stage=train"], "stage: cannot be set in a study"),
+        (["best", "name=x"], "study=lstm-simulated: there is no such study yet .*; make sweep"),
+        (["best", "name=lstm"], "lstm.yaml: exists already; choose another name=, or overwrite"),
         (["best", "name=a b"], "name=a b: must be letters"),
         (["best", "overwrite=yes"], "overwrite=yes: must be true or false"),
     ):
@@ -194,7 +193,7 @@ def test_mistakes_are_told_by_name(tmp_path):
 
 
 def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
-    tmp_path, recipes_folder, monkeypatch, capsys
+    tmp_path, recipes_folder, monkeypatch, capsys, uri
 ):
     few = {
         "model.hidden": IntDistribution(4, 8),
@@ -206,7 +205,6 @@ def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
     monkeypatch.setattr(compose_module, "CONF", tmp_path / "conf")
     monkeypatch.setattr(sweep, "CONF", tmp_path / "conf")
     shutil.copytree(PROJECT / "conf", tmp_path / "conf")
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     places = [
         *SMALL_RECIPE, "model.layers=2", f"output_dir={tmp_path / 'outputs'}",
         f"data_dir={recipes_folder / 'data'}", "tracking.enabled=true", f"tracking.uri={uri}",
@@ -234,7 +232,7 @@ def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
     for key in SPACE:
         group, leaf = key.split(".")
         assert str(getattr(getattr(config, group), leaf)) == best.data.params[key]
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         main(["best", "name=tuned", *places])
     main(["best", "name=tuned", "overwrite=true", *places])
     small = [each for each in places if "model." not in each and "epochs" not in each]

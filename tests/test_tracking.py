@@ -34,8 +34,7 @@ def test_nested_keys_are_flattened_with_dots():
     assert flatten(tree) == {"a.b": "1", "a.c.d": "[1, 2]", "e": "None"}
 
 
-def test_a_failed_run_is_marked_with_its_reason(small_config, tmp_path, monkeypatch):
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+def test_a_failed_run_is_marked_with_its_reason(small_config, monkeypatch, uri):
 
     def fail(*args):
         raise PipelineError("the scoring broke")
@@ -48,9 +47,8 @@ def test_a_failed_run_is_marked_with_its_reason(small_config, tmp_path, monkeypa
     assert {r.data.tags["failure"] for r in found} == {"PipelineError: the scoring broke"}
 
 
-def test_a_run_that_was_cut_off_is_gone_on_with(small_config, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_is_gone_on_with(small_config, monkeypatch, uri):
     """Killed after the first training, then run again: the same runs, and no second half-run."""
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
 
     def stop(*args):
@@ -76,9 +74,8 @@ def test_a_run_that_was_cut_off_is_gone_on_with(small_config, tmp_path, monkeypa
 
 
 def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(
-    small_config, tmp_path, monkeypatch
+    small_config, monkeypatch, uri
 ):
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
 
     def gone(*args, **more):
@@ -156,9 +153,10 @@ def test_a_server_that_cannot_be_reached_costs_no_work_and_is_made_up_for_later(
     assert not memory.exists()
 
 
-def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(small_config, tmp_path):
+def test_epochs_that_nobody_heard_are_recorded_from_the_training_s_table(
+    small_config, tmp_path, uri
+):
     """As after a kill of the process that listened: the run has the first epoch of three."""
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
     history = tmp_path / "history.csv"
     history.write_text(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,11 +79,7 @@ def features(tmp_path_factory):
         name = folder / f"subj1_series{series}"
         np.save(f"{name}_features.npy", x)
         np.save(f"{name}_labels.npy", y)
-        moments = Moments.of(x)
-        np.savez(
-            f"{name}_moments.npz",
-            count=moments.count, mean=moments.mean, scatter=moments.scatter,
-        )  # fmt: skip
+        Moments.of(x).save(Path(f"{name}_moments.npz"))
     return folder
 
 
@@ -195,6 +192,7 @@ def two_heads(features, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two_heads, tmp_path):
     fitted, held_out = ((1, 1), (1, 2), (2, 1), (2, 2)), ((1, 3), (2, 3))
     data = on(two_heads, tmp_path, fitted, held_out, name="validate")
@@ -217,6 +215,7 @@ def test_one_network_learns_from_subjects_who_each_have_their_own_projection(two
     assert scored == pytest.approx(best(history)["valid_auc_mean"], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["streams", "joined", "own"])
 @pytest.mark.parametrize("batch", [3, 40, 77])
 def test_cut_off_and_resumed_ends_with_the_same_weights_to_the_bit(
@@ -263,6 +262,7 @@ LstmDetector.fit(on(pathlib.Path({features!r}), pathlib.Path({folder!r})), how(e
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_checkpoint_that_is_whole(features, tmp_path):
     script = KILLED.format(features=str(features), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)

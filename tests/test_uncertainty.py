@@ -42,6 +42,7 @@ def test_the_interval_is_around_the_auc_as_scored(seed, effect):
     assert (low <= high).all()
 
 
+@pytest.mark.slow
 def test_it_covers_the_truth_about_as_often_as_it_says():
     truth = score(*series(4000, 5), ("a", "b")).mean
     held = 0

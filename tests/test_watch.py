@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Description
@@ -30,6 +29,7 @@ from pipeline.live.web.frames import Framer
 from pipeline.live.web.inbox import Inbox
 from pipeline.live.web.server import HISTORY_SECONDS, STATIC, listen
 from pipeline.live.web.view import WebView
+from pipeline.results.colors import COLORS
 from pipeline.results.decisions import Onset
 
 ABOUT = Description(("C3", "Cz", "C4"), ("HandStart", "LiftOff"), 500.0, 1e-6, "")
@@ -171,8 +171,8 @@ def test_a_follower_gets_the_steps_the_onsets_the_notes_and_the_end():
         assert hello["channels"] == list(ABOUT.channels)
         assert hello["title"] == "a title"
         assert hello["events"] == [
-            {"name": "HandStart", "color": to_hex("C0")},
-            {"name": "LiftOff", "color": to_hex("C1")},
+            {"name": "HandStart", "color": COLORS[0]},
+            {"name": "LiftOff", "color": COLORS[1]},
         ]
         view.show(step(0))
         assert follower.next("frame")["samples"] == 10
@@ -209,6 +209,7 @@ def test_who_comes_late_gets_the_last_seconds_and_the_notes_at_once():
         assert len(times) > count
 
 
+@pytest.mark.slow
 def test_one_that_leaves_and_one_that_never_reads_do_no_harm():
     wide = replace(ABOUT, channels=tuple(f"E{i}" for i in range(64)))
     random = np.random.default_rng(0)

@@ -20,6 +20,7 @@ from pipeline.bench.live import fit_in_haste, in_haste, simulated
 from pipeline.bench.watch import replayed
 from pipeline.live.view import Step, Summary
 from pipeline.live.web.view import WebView
+from pipeline.results.colors import event_color
 from pipeline.results.decisions import Decider, Settings
 from tests.conftest import COMPETITION
 
@@ -138,15 +139,15 @@ def test_traces_move_and_onsets_appear(fed, browser, tmp_path):
     assert browser.find_element(By.ID, "title").text == "Simulated subject 1"
     lanes = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".lane b")]
     assert lanes == list(COMPETITION.events)
-    blue = "#1f77b4"  # of the first event, as in the project's figures
+    own, others = event_color(0), event_color(1)  # as in the project's figures
     wait(browser, lambda: not count(browser, 0).startswith("0"))
-    wait(browser, lambda: browser.execute_script(MARKED, 0, blue)[1] > 20)
-    wait(browser, lambda: browser.execute_script(MARKED, 1, blue)[1] > 20)  # in its own plot, too
-    assert browser.execute_script(MARKED, 1, "#ff7f0e")[1] == 0  # and no other one's
+    wait(browser, lambda: browser.execute_script(MARKED, 0, own)[1] > 20)
+    wait(browser, lambda: browser.execute_script(MARKED, 1, own)[1] > 20)  # in its own plot, too
+    assert browser.execute_script(MARKED, 1, others)[1] == 0  # and no other one's
 
     drawn = browser.execute_script(DRAWN)
     browser.set_script_timeout(120)
-    assert 0.08 < browser.execute_async_script(MOVES, 1, blue) < 0.11
+    assert 0.08 < browser.execute_async_script(MOVES, 1, own) < 0.11
     assert browser.execute_script(DRAWN) != drawn
     assert NOTE in browser.find_element(By.ID, "notes").text
     assert browser.execute_script(TEXT, "delay") == "2.1 ms"
@@ -172,7 +173,7 @@ def test_traces_move_and_onsets_appear(fed, browser, tmp_path):
     browser.switch_to.new_window("tab")
     browser.get(address)
     wait(browser, lambda: seconds(browser) >= now)
-    wait(browser, lambda: browser.execute_script(MARKED, 2, "#ff7f0e")[1] > 20)
+    wait(browser, lambda: browser.execute_script(MARKED, 2, event_color(1))[1] > 20)
     assert NOTE in browser.find_element(By.ID, "notes").text
     stop.set()
     wait(browser, lambda: browser.execute_script(TEXT, "status") == "ended")

@@ -1,8 +1,8 @@
 """What each ingredient of the best recipes is worth, on simulated recordings.
 
 ``python -m pipeline.bench.ablation [recipes=a,b] [overrides]`` trains the best recipes, or some of
-them, as they are and with one ingredient in or out, each from two seeds, scores series 7-8, and
-writes each one's table into ``docs/recipes.md``. What two stacks have in common is fitted once.
+them, as they are and with one ingredient changed, with two seeds each. It scores series 7-8 and
+writes one table per recipe into ``docs/recipes.md``. What two stacks have in common is fitted once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "a second level that sees 4 s": ("window.length=50", "window.burn_in=15"),
     },
 }
-# Members of the stack that are left out together: those that have one of these words.
+# Members of the stack that are left out together: those that contain one of these words.
 LEFT_OUT = {
     "without the semi-Markov chain": {"semi_markov"},
     "without the linear members": {"fbl_lda"},
@@ -67,7 +67,7 @@ LEFT_OUT = {
 
 
 def variants(recipe: str) -> dict[str, tuple[str, ...]]:
-    """Give a recipe's variants, by their names in its table: the overrides. Itself comes first."""
+    """Give the overrides of a recipe and of its variants, by their names in the table."""
     base = f"experiment={recipe}"
     table: dict[str, tuple[str, ...]] = {f"`{recipe}`": (base,)}
     for name, overrides in VARIANTS[recipe].items():
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for some of them; all else as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; the rest as on the pipeline's command line.
     """
     recipes, overrides = chosen_recipes(arguments, tuple(VARIANTS), tuple(VARIANTS))
     for recipe in recipes:

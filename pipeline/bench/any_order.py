@@ -1,7 +1,7 @@
-"""The chain against LDA on the same features, on simulated recordings whose events have no order.
+"""`semi_markov` against LDA on simulated recordings whose events come in random order.
 
-``python -m pipeline.bench.any_order [subjects]`` simulates that many subjects (1 if not told), fits
-both on series 1-6, and prints their pooled AUC on series 7-8.
+Both read the same features. ``python -m pipeline.bench.any_order [subjects]`` simulates so many
+subjects (by default one), fits both on series 1-6, and prints their pooled AUC on series 7-8.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pipeline.features.interface import build
 from pipeline.features.registry import FEATURES
 from pipeline.results.scoring import held_out_line
 
-GAP = (0.8, 2.5)  # s between events, whichever they are
+GAP = (0.8, 2.5)  # s between two events: the shortest and the longest
 FITTED, HELD_OUT = (1, 2, 3, 4, 5, 6), (7, 8)
 
 
 def any_order(config: SimulationConfig, subject: int, series: int) -> SimulatedTrials:
-    """Plan a series without trials: its events come in a new order each time, at an even pace."""
+    """Plan a series in which the six events come in a new order each time, at an even pace."""
     plan = simulate_trials(config, subject, series)
     random = np.random.default_rng([config.seed, subject, series])
     centres = 2.5 + np.cumsum(random.uniform(*GAP, plan.centres.size))

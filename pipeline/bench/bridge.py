@@ -1,4 +1,4 @@
-"""How long a gap a recipe should bridge: holding the last sample against starting anew."""
+"""Compare what to do in a gap of a live signal: hold the last sample, or restart the recipe."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from numpy.typing import NDArray
 from pipeline.live.model import LiveModel
 
 GAPS = (0.1, 0.5, 1.0, 2.0, 4.0)  # s
-BEFORE, AFTER = 20.0, 5.0  # s that lie before a gap, and that are compared behind it
+BEFORE, AFTER = 20.0, 5.0  # s of signal before a gap, and s behind it that are compared
 PLACES = 6
 
 
 def differences(model: LiveModel, signal: NDArray, gap: float) -> tuple[float, float]:
-    """Compare both ways with the prediction without a gap.
+    """Compare both ways with a prediction that has no gap.
 
     Parameters
     ----------
     model : LiveModel
-        What predicts.
+        The recipe that predicts.
     signal : ndarray, shape (T, C)
-        Of a recording.
+        The signal of a recording.
     gap : float
-        In s.
+        Length of the gap, in s.
 
     Returns
     -------
     held, anew : float
-        Mean difference of the probabilities in the 5 s behind the gap, over events and places.
+        Mean absolute difference of the probabilities in the 5 s behind the gap: if the last
+        sample was held, and if the recipe was restarted.
     """
     rate = model.recipe.about.rate
     before, length, after = (round(each * rate) for each in (BEFORE, gap, AFTER))

@@ -1,4 +1,4 @@
-"""A real browser without a window: for the pictures of pages, and for the tests of pages."""
+"""A real browser without a window, for pictures and tests of pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     from selenium import webdriver
 
-# No sandbox, because root may have none; and nothing that would look for other machines.
+# Chromium refuses a sandbox to root. The other flags keep it from connecting to other machines.
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -27,14 +27,14 @@ def is_there() -> bool:
 
 @contextmanager
 def open_browser(width: int, height: int, *flags: str) -> Iterator[webdriver.Chrome]:
-    """Open the browser, and close it in the end.
+    """Open the browser; close it at the end of the block.
 
     Parameters
     ----------
     width, height : int
-        Of the window that is not shown, in pixels.
+        Size of the invisible window, in pixels.
     *flags : str
-        More of the browser's flags.
+        More flags for the browser.
 
     Raises
     ------

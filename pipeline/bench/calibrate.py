@@ -1,10 +1,10 @@
-"""How close simulated recordings come to the real ones, figure by figure.
+"""Compare simulated recordings with real ones, figure by figure.
 
 ``python -m pipeline.bench.calibrate [recipes=a,b] [overrides]`` simulates the full competition's
 training series, computes the same figures from them as were computed from the real ones
 (`pipeline.bench.real_figures`), fits the published methods, and writes the comparison into
-``docs/simulator.md``. The methods' fits are kept like those of any run, so that a second command
-does not repeat them.
+``docs/simulator.md``. The fits are kept like those of any run, so a second command does not repeat
+them.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def subject_windows(config: SimulationConfig, about: Description, subject: int) 
 
 
 def method_figures(recipes: list[str], overrides: list[str]) -> tuple[Figures, tuple[float, float]]:
-    """Fit the published methods as the command line would; also FBL_LDA's worst and best subject.
+    """Fit the published methods as the command line does.
 
     Returns
     -------
     dict
-        The pooled AUC of each.
+        The pooled AUC of each method.
     (float, float)
-        nan where FBL_LDA was not among them.
+        AUC of FBL_LDA on its worst and its best subject; nan if FBL_LDA was not fitted.
     """
     figures, spread = {}, (np.nan, np.nan)
     for recipe in recipes:
@@ -78,8 +78,9 @@ def table_of(figures: Figures) -> str:
         if name in figures:
             sign = "x" if real.is_factor else "±"
             within = "yes" if real.allows(figures[name]) else "**no**"
+            cell = name.replace("|", r"\|")  # a bare one would end the table's cell
             lines.append(
-                f"| {name} | {real.value:.4g} | {figures[name]:.4g} | {sign} {real.tolerance:g} "
+                f"| {cell} | {real.value:.4g} | {figures[name]:.4g} | {sign} {real.tolerance:g} "
                 f"| {within} |"
             )
     rows = [real.allows(figures[name]) for name, real in REAL.items() if name in figures]
@@ -107,7 +108,7 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for some of the published methods; all else as on the pipeline's command
+        ``recipes=a,b`` for some of the published methods; the rest as on the pipeline's command
         line.
     """
     recipes, overrides = chosen_recipes(arguments, tuple(METHODS), tuple(METHODS))

@@ -1,9 +1,10 @@
-"""How well the events can be told from one another's times alone: what a score is to be held to.
+"""How well the times of earlier events predict the events, without any EEG.
 
-``python -m pipeline.bench.ceiling [overrides]`` gives a gradient-boosted classifier what no EEG
-gives: for every row, how long ago each of the six events was last at its centre, exactly, as soon
-as some time has passed since. Labels begin before their events, so even who knows the past exactly
-has to foretell a half of each. The scores go into ``docs/recipes.md``.
+The scores of the methods can be compared with this. ``python -m pipeline.bench.ceiling
+[overrides]`` fits a gradient-boosted classifier that reads no EEG. For every row it is told exactly
+how long ago each of the six events took place, but only some time after the event. Labels begin
+before their events, so half of each label has to be predicted even if the past is known exactly.
+The scores go into ``docs/recipes.md``.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "recipes.md"
 DELAYS = (0.0, 0.1, 0.2, 0.4, 0.8)  # s
-LONGEST = 20.0  # s: what is longer ago is not told apart
-EVERY = 5  # rows of the features to one that is learned from
+LONGEST = 20.0  # s: longer times count as this one
+EVERY = 5  # the classifier learns from every 5th row of the features
 
 
 def seconds_since(labels: NDArray[np.uint8], rate: float, delay: float) -> NDArray[np.float64]:
-    """Tell at each row how long ago each event was, of those that are known by then.
+    """Give at each row how long ago each event was, if it is known by then.
 
     Parameters
     ----------
     labels : ndarray, shape (T', E)
-        Active from before each event until after it, its centre between.
+        1 from before each event until after it.
     rate : float
-        Rows a second.
+        Rows per second.
     delay : float
         In s: how long after its centre an event becomes known.
 

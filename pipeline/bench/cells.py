@@ -1,4 +1,4 @@
-"""Train every LSTM cell in the pipeline and put their AUCs under each other.
+"""Train the default recipe with each LSTM cell and compare the AUCs.
 
 ``python -m pipeline.bench.cells [overrides]`` runs the default recipe on the default simulated
 recordings once per cell, prints the table, and writes it into ``docs/cells.md``.
@@ -39,7 +39,8 @@ def main(overrides: list[str]) -> None:
         context = Context(config)
         auc = run(config).auc
         assert auc is not None
-        # From the stage's own records, so that a cell trained earlier shows what it took then.
+        # From the stage's records: a cell that was trained earlier shows the time that it took
+        # then.
         records = context.train_folder.path.glob("*_validate.json")
         seconds[cell.name] = sum(
             json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in records

@@ -1,8 +1,8 @@
-"""Decided onsets of several recipes, on the same recordings.
+"""Compare the onsets that several recipes decide on the same recordings.
 
-``python -m pipeline.bench.decisions [recipes=a,b] [overrides]`` runs each recipe
-as the command does with ``decisions.enabled=true``, prints the tables, and writes them into
-``docs/decisions.md`` with the date and the size. By default it takes all twelve subjects.
+``python -m pipeline.bench.decisions [recipes=a,b] [overrides]`` runs each recipe with
+``decisions.enabled=true``, prints the tables, and writes them into ``docs/decisions.md`` with the
+date and the size. By default it uses all twelve subjects.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for other recipes; all else as on the pipeline's command line.
+        ``recipes=a,b`` for other recipes; the rest as on the pipeline's command line.
     """
     recipes, overrides = chosen_recipes(arguments, RECIPES, COMPARED)
     parts = []

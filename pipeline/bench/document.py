@@ -1,4 +1,4 @@
-"""Puts what a benchmark measured into a document, between its markers."""
+"""Write what a benchmark measured into a document, between its markers."""
 
 from __future__ import annotations
 
@@ -24,27 +24,44 @@ def machine(cores: int) -> str:
 
 
 def seeds_row(name: str, aucs: list[float], base: float) -> str:
-    """Write a table's line: an AUC over seeds, each of them, and their mean against another's."""
+    """Write a row of a table: the mean AUC over seeds, the AUC of each seed, and the difference."""
     mean = statistics.fmean(aucs)
     each = ", ".join(f"{auc:.4f}" for auc in aucs)
     return f"| {name} | {mean:.4f} | {each} | {mean - base:+.4f} |"
 
 
-def write_between(path: Path, marker: str, text: str) -> None:
-    """Replace what stands between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
+def read_between(path: Path, marker: str) -> str:
+    """Give the text between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
 
     Parameters
     ----------
     path : Path
         A Markdown file.
     marker : str
-        The markers' name; without them the program ends with an error.
-    text : str
-        Ends with a line end.
+        Name of the markers. If the file lacks them, the program ends with an error.
     """
-    marked = re.compile(rf"(<!-- {marker}:begin -->\n).*(<!-- {marker}:end -->)", re.DOTALL)
-    old = path.read_text(encoding="utf-8")
-    if not marked.search(old):
-        sys.exit(f"error: {path}: the markers {marker}:begin and {marker}:end are gone")
-    new = marked.sub(lambda match: match[1] + text + match[2], old)
+    return _between(path, marker)[2]
+
+
+def write_between(path: Path, marker: str, text: str) -> None:
+    """Replace what `read_between` gives.
+
+    Parameters
+    ----------
+    path, marker
+        As for `read_between`.
+    text : str
+        The new text; it must end with a newline.
+    """
+    found = _between(path, marker)
+    new = found.string[: found.start(2)] + text + found.string[found.end(2) :]
     write_whole(path, lambda hidden: write_text(hidden, new))
+
+
+def _between(path: Path, marker: str) -> re.Match[str]:
+    """Find the markers and, as the second group, what stands between them."""
+    marked = re.compile(rf"(<!-- {marker}:begin -->\n)(.*)(<!-- {marker}:end -->)", re.DOTALL)
+    found = marked.search(path.read_text(encoding="utf-8"))
+    if not found:
+        sys.exit(f"error: {path}: the markers {marker}:begin and {marker}:end are gone")
+    return found

@@ -1,11 +1,11 @@
-"""The first-level network against a discriminant, on event windows of real recordings.
+"""The network of the default recipe against LDA, on event windows of real recordings.
 
 ``python -m pipeline.bench.event_windows FILE [overrides]`` reads 300 ms around every event of
-series 1-6 of WAY-EEG-GAL (Luciw et al. 2014), learns from series 1-4 of each subject to tell five
-events apart, and is right so often on series 5-6; the table goes into ``docs/recipes.md``. FILE is
-a NumPy archive with ``s<subject>_r<series>_frame`` (the rows that are there), ``..._eeg`` (their
-samples, in the units of Kaggle's files) and ``..._<event>_start`` (each event's first row). It is
-not part of this project.
+series 1-6 of WAY-EEG-GAL (Luciw et al. 2014). Both methods learn from series 1-4 of each subject to
+tell five events apart. The table shows how often they are right on series 5-6; it goes into
+``docs/recipes.md``. FILE is a NumPy archive with ``s<subject>_r<series>_frame`` (the rows that are
+there), ``..._eeg`` (their samples, in the units of Kaggle's files) and ``..._<event>_start`` (each
+event's first row). It is not part of this project.
 
 network
     The default recipe's: filter bank, scaler, whitening, LSTM; each window from an empty state, at
@@ -51,7 +51,7 @@ from pipeline.features.registry import make_features
 DOC = PROJECT / "docs" / "recipes.md"
 TRAINING, HELD_OUT = (1, 2, 3, 4), (5, 6)
 RESAMPLES = 2000
-# Each window is a series of its own, in one piece.
+# Each window counts as a series.
 WINDOW = (
     "window=carried", "window.length=15", "window.stride=1", "window.streams=1",
     "window.burn_in=0", "window.batch=16", "train.epochs=12",
@@ -59,19 +59,19 @@ WINDOW = (
 
 
 def load_windows(path: Path, about: Description) -> Windows:
-    """Read the windows that are whole.
+    """Read the windows that are complete.
 
     Parameters
     ----------
     path : Path
         The archive.
     about : Description
-        Channels, events and rate of the recordings that it was cut from.
+        Channels, events and rate of the recordings that the windows come from.
 
     Raises
     ------
     PipelineError
-        When the file is not there or holds something else.
+        If the file does not exist or holds something else.
     """
     parts = []
     try:
@@ -99,7 +99,7 @@ def load_windows(path: Path, about: Description) -> Windows:
 
 
 def trials(windows: Windows) -> NDArray[np.int_]:
-    """Say of each window which trial it is of: which HandStart of its series came last."""
+    """Give the number of each window's trial: that of the last HandStart before it."""
     result = np.zeros(len(windows.event), dtype=int)
     key = windows.subject * 100 + windows.series
     for one in np.unique(key):
@@ -110,7 +110,7 @@ def trials(windows: Windows) -> NDArray[np.int_]:
 
 
 def lda_answers(windows: Windows, train: NDArray, test: NDArray) -> NDArray[np.int_]:
-    """Answer by a discriminant on three means."""
+    """Give the answers of LDA on three means per window."""
     n, samples, _ = windows.signal.shape
     third = samples // 3
     x = windows.signal[:, : 3 * third].reshape(n, 3, third, -1).mean(2).reshape(n, -1)
@@ -121,7 +121,7 @@ def lda_answers(windows: Windows, train: NDArray, test: NDArray) -> NDArray[np.i
 def network_answers(
     windows: Windows, train: NDArray, test: NDArray, config: Config
 ) -> NDArray[np.int_]:
-    """Answer by the recipe's network, trained as the recipe trains."""
+    """Give the answers of the recipe's network, trained as in the recipe."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     bank = make_features(windows.about.rate, {**plain(config.filter), "decimate": 1})
@@ -151,7 +151,7 @@ def network_answers(
 
 
 def answers(windows: Windows, subject: int, config: Config) -> tuple[NDArray, NDArray, NDArray]:
-    """Tell of one subject's held-out windows who was right, and which trial each is of.
+    """Say which answers on one subject's held-out windows are right, and give the windows' trials.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def answers(windows: Windows, subject: int, config: Config) -> tuple[NDArray, ND
 
 
 def interval(right: NDArray[np.float64], trial: NDArray[np.int_]) -> tuple[float, float, float]:
-    """Give the mean and its 95 % interval, by drawing trials anew (bootstrap)."""
+    """Give the mean and its 95 % interval, from drawing trials again and again (bootstrap)."""
     _, place = np.unique(trial, return_inverse=True)
     total, count = np.bincount(place, right), np.bincount(place)
     random = np.random.default_rng(0)
@@ -186,7 +186,7 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        The file, then keys as on the pipeline's command line.
+        The file, then overrides as on the pipeline's command line.
     """
     if not arguments or "=" in arguments[0]:
         raise PipelineError("name the archive of event windows: make bench-windows FILE=...")

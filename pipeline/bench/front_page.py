@@ -1,4 +1,4 @@
-"""Write what the README and ``docs/design.md`` take from elsewhere.
+"""Write the generated parts of the README and of ``docs/design.md``.
 
 ``python -m pipeline.bench.front_page`` copies the figures of ``docs/benchmark.md`` into the table
 of methods in the README, best first. It also draws the map of the package's files in
@@ -30,12 +30,12 @@ ORDER = (
 
 
 def between(text: str, marker: str) -> str:
-    """Give what stands between a document's markers.
+    """Give the text between two markers of a document.
 
     Raises
     ------
     ValueError
-        If the markers are not there.
+        If the markers are missing.
     """
     found = re.search(rf"<!-- {marker}:begin -->\n(.*)<!-- {marker}:end -->", text, re.DOTALL)
     if found is None:
@@ -44,7 +44,7 @@ def between(text: str, marker: str) -> str:
 
 
 def table_rows(text: str) -> list[list[str]]:
-    """Give the cells of a Markdown table's lines, without its head and its rule."""
+    """Give the cells of a Markdown table, row by row, without its head."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -62,7 +62,7 @@ def figures(benchmark: str) -> dict[str, tuple[str, str, str]]:
 
 
 def methods_table(readme: str, benchmark: str) -> str:
-    """Make the README's table: its own words, the benchmark's figures.
+    """Make the README's table: its descriptions, with the figures of the benchmark.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def methods_table(readme: str, benchmark: str) -> str:
     Returns
     -------
     str
-        Best first; equal AUCs in the order of their minutes.
+        The best method first; methods with equal AUC ordered by their minutes.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""``make fuzz``: broken CSV files and zips, through the real readers.
+"""``make fuzz``: test the readers with broken CSV files and zips.
 
-Every case takes a small good series, changes its files in one to four ways, and ingests it. It must
-end in the recording that an independent, careful reader sees (`reference`), or in one line that
-names a file. If only the text was changed, the file must also be refused exactly where the
-reference refuses it. A case depends on the seed and its number alone; ``case=N`` repeats one.
+Every case takes the files of a small good series, makes up to a few changes, and reads them. There
+are two right results: the same recording as a simple second reader gives (`reference`), or one line
+that names a file. If only the text was changed, both readers must also refuse the same files. A
+case depends on the seed and its number only; ``case=N`` repeats one.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ PIECES = (
 
 
 class Refused(Exception):
-    """The reference does not accept a file."""
+    """The second reader does not accept a file."""
 
 
 def reference_table(text: bytes, names: list[str]) -> list[list[Decimal]]:
-    """Read a CSV file character by character in its rules, with exact decimal numbers.
+    """Read a CSV file by its rules, with exact decimal numbers.
 
     Raises
     ------
     Refused
-        When anything is not as it must be.
+        If the file breaks a rule.
     """
     if text.startswith(b"\xef\xbb\xbf"):
         text = text[3:]
@@ -95,7 +95,7 @@ def reference_number(cell: str) -> Decimal:
     Raises
     ------
     Refused
-        When it is none, or single precision rounds it to infinity.
+        If it is not such a number, or single precision rounds it to infinity.
     """
     mantissa, e, exponent = cell.replace("E", "e").partition("e")
     whole, _, fraction = mantissa.removeprefix("-").partition(".")
@@ -116,12 +116,12 @@ def reference_number(cell: str) -> Decimal:
 
 
 def reference_unzip(path: Path) -> dict[str, bytes]:
-    """Unpack a zip by its list of members, from the format's description.
+    """Unpack a zip as the description of the format says, from its list of members.
 
     Raises
     ------
     Refused
-        When it is damaged or not of the plain kind.
+        If it is damaged, or uses more than the format's basic features.
     """
     blob = path.read_bytes()
     end = blob.rfind(b"PK\x05\x06")
@@ -150,7 +150,7 @@ def reference_unzip(path: Path) -> dict[str, bytes]:
 
 
 def reference(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read the series below a folder, slowly and on its own.
+    """Read the series below a folder, without any code of the real readers.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def reference(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     Refused
-        When the files do not hold a series.
+        If the files do not hold a series.
     """
     texts: dict[str, bytes] = {}
     for place, _, files in os.walk(folder, followlinks=True):
@@ -250,7 +250,7 @@ def change_text(random: Random, text: bytes) -> bytes:
 
 
 def change_zip(random: Random, blob: bytes) -> bytes:
-    """Change a zip in one place, mostly in what describes its members."""
+    """Change a zip in one place, mostly in the headers of its members."""
     spots = [m.start() for m in re.finditer(rb"PK(\x01\x02|\x03\x04|\x05\x06)", blob)]
     changed = bytearray(blob)
     kind = int(random.integers(8))
@@ -275,7 +275,7 @@ def change_zip(random: Random, blob: bytes) -> bytes:
 
 
 def make_case(random: Random, folder: Path) -> bool:
-    """Write one case's files; tell whether nothing but the text was changed."""
+    """Write the files of one case; tell whether only the text was changed."""
     texts = good_texts(random)
     for _ in range(int(random.integers(0, 3))):
         base = _pick(random, list(texts))
@@ -309,16 +309,16 @@ def make_case(random: Random, folder: Path) -> bool:
 
 @dataclass
 class Outcome:
-    """What became of the cases.
+    """How the cases ended.
 
     Parameters
     ----------
     read, refused : int
-        How many ended in a recording, and in one line.
+        How many ended with a recording, and how many with one line.
     kinds : Counter
-        How often each kind of line was told.
+        How often each kind of line was printed.
     faults : list of str
-        The cases that did not end as they must.
+        The cases that ended wrongly.
     """
 
     read: int = 0
@@ -328,14 +328,14 @@ class Outcome:
 
 
 def _kind(message: str, folder: Path) -> str:
-    """Give what a message says, without what is the case's own."""
+    """Give the kind of a message: the message without names, numbers and quoted parts."""
     message = message.replace(str(folder), "")
     message = re.sub(r"'.*'", "'...'", message.partition(": ")[2])
     return re.sub(r"(-?[0-9][0-9.e,+]*|nan|inf)", "#", message.split(";")[0])[:70]
 
 
 def try_case(seed: int, case: int, folder: Path, outcome: Outcome) -> None:
-    """Do one case in an empty folder, and note how it ended."""
+    """Run one case in an empty folder, and note how it ended."""
     random = np.random.default_rng([seed, case])
     raw = folder / "raw"
     raw.mkdir()
@@ -375,14 +375,14 @@ def try_case(seed: int, case: int, folder: Path, outcome: Outcome) -> None:
 
 
 def fuzz(cases: range, seed: int, show: Callable[[range], object] = lambda cases: cases) -> Outcome:
-    """Do many cases.
+    """Run many cases.
 
     Parameters
     ----------
     cases : range
-        Their numbers.
+        Numbers of the cases.
     seed : int
-        What they are drawn from.
+        The seed of all of them.
     show : callable
         Wraps the numbers to show progress.
 
@@ -407,7 +407,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when every case ended as it must, else 1.
+        0 if every case ended rightly, else 1.
     """
     options = {"cases": 10_000, "seed": 0, "case": -1}
     for argument in sys.argv[1:] if arguments is None else arguments:

@@ -1,15 +1,15 @@
-"""Whether any method knows what it cannot know.
+"""Check for leaks: no method may score well on labels that it cannot know.
 
 ``python -m pipeline.bench.leak [recipes=a,b] [overrides]`` trains each recipe again on the
-recordings of `pipeline.bench.methods`, with labels that are not theirs in training and held-out
-series alike, and writes the scores into ``docs/benchmark.md``:
+recordings of `pipeline.bench.methods`, but with wrong labels, both in the training series and in
+the held-out ones. It writes the scores into ``docs/benchmark.md``:
 
 shuffled
-    Every run of every label is put to a place of its series drawn at random. Any score but .50 is
-    a leak.
+    Every label is moved to a random place within its series. Any score but .50 is a leak.
 shifted
-    Every label comes 5 s later than it should. A trial has a rhythm, so this can be foretold in
-    part; the last line says how well, from the exact time since the last true HandStart alone.
+    Every label comes 5 s later than it should. Trials have a rhythm, so such labels can be
+    predicted in part. The last row of the table says how well, from nothing but the exact time
+    since the last true HandStart.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pipeline.work.machine import cores
 
 Labels = NDArray[np.uint8]
 SHIFT_SECONDS = 5.0
-# Fitted for a shorter time than the recipe says: a leak would show all the same.
+# These are fitted for a shorter time than the recipe says: a leak would show nevertheless.
 BRIEF = {
     "naive_lstm": "train.epochs=3", "gru_taps": "method.updates=400",
     "hochberg_cnn": "method.updates=400", "paszke2015": "train.epochs=1",
@@ -47,7 +47,7 @@ BRIEF = {
 
 
 def shuffled(labels: Labels, rate: float, random: np.random.Generator) -> Labels:
-    """Put every run of every label, shape (T', E), to a random place."""
+    """Move every label to a random place; labels have the shape (T', E)."""
     result = np.zeros_like(labels)
     for column in range(labels.shape[1]):
         for first, last in label_runs(labels[:, column]):
@@ -57,7 +57,7 @@ def shuffled(labels: Labels, rate: float, random: np.random.Generator) -> Labels
 
 
 def shifted(labels: Labels, rate: float, random: np.random.Generator) -> Labels:
-    """Let every label, shape (T', E), come later; the first seconds have none."""
+    """Shift every label to a later time; labels have the shape (T', E)."""
     rows = round(SHIFT_SECONDS * rate)
     result = np.zeros_like(labels)
     result[rows:] = labels[:-rows]
@@ -70,7 +70,7 @@ CHANGES: dict[str, Callable[[Labels, float, np.random.Generator], Labels]] = {
 
 
 def changed_raw(found: list[RawSeries], change: str, rate: float, folder: Path) -> None:
-    """Write a folder of raw files: the same samples, and changed events."""
+    """Write a folder of raw files with the same samples and changed events."""
     for raw in found:
         half = folder / ("train" if raw.events else "test")
         half.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def since_start(labels: Labels, rate: float) -> NDArray[np.int_]:
 
 
 def rhythm(jobs: list[Job], rate: float) -> float:
-    """Score the shifted labels by how often each is active so long after the last HandStart."""
+    """Score the shifted labels with the time since the last HandStart as the only feature."""
     scores, truth, events = [], [], jobs[0].events
     for job in jobs:
         active, seen = np.ones((301, len(events))), np.full((301, 1), 1 / 0.03)
@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        As of `pipeline.bench.methods`.
+        As for `pipeline.bench.methods`.
     """
     recipes, overrides = chosen_recipes(arguments, COMPARED)
     overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]

@@ -1,9 +1,9 @@
-"""How long each recipe takes for a chunk of a live signal, and whether its memory grows.
+"""How long each recipe takes for a chunk of a live signal.
 
-``python -m pipeline.bench.live [recipes=a,b] [minutes=N] [overrides]`` fits every recipe in haste,
-at its full size, on a few simulated trials: how long a prediction takes does not depend on how good
-it is. Then it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all
-recipes were measured, it writes the table into ``docs/live.md``.
+``python -m pipeline.bench.live [recipes=a,b] [overrides]`` fits every recipe at its full size, but
+briefly and on a few simulated trials: the time of a prediction does not depend on its quality. Then
+it pushes signals through a `pipeline.serving.stream.Stream` and prints a table. If all recipes were
+measured, it writes the table into ``docs/live.md``.
 """
 
 from __future__ import annotations
@@ -28,40 +28,37 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.detectors.registry import METHODS
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
 from pipeline.serving.fitted_recipe import FittedRecipe, export
 from pipeline.serving.stream import Stream
-from pipeline.work.machine import cores
+from pipeline.work.machine import cores, threads
 
 DOC = PROJECT / "docs" / "live.md"
 RECIPES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
 TRIALS = 5  # of each of the two series that a recipe is fitted on
 CHUNK = 10  # samples
 TIMED = 3000  # chunks: a minute
-# Of the signal over which memory is watched. An hour of it takes minutes, of a stack half an hour.
-MINUTES = {"lstm": 60.0, "semi_markov": 60.0, "stack": 15.0}
-FEW_MINUTES = 5.0  # of all other recipes
 # A short fit; none of these changes a detector's size.
 HASTE = ("method.updates=1", "method.iterations=3", "train.epochs=1")
-# What must be a batch at least: the series here are short.
+# A smaller batch, because the series here are short.
 SHORT = {"paszke2015_default": ("window.batch=5",)}
 
 
 def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> FittedRecipe:
-    """Fit a recipe, of any quality, and export it.
+    """Fit a recipe briefly, whatever its quality, and export it.
 
     Parameters
     ----------
     config : Config
         The recipe.
     recordings : list of Recording
-        Of one subject; what to fit on. A stack's second level is fitted on what its members say of
-        the series that they were fitted on.
+        Of one subject, to fit on. The second level of a stack is fitted on predictions of series
+        that its members learned from: good enough to measure time.
     folder : Path
-        New; `FittedRecipe.load` reads it.
+        A new folder; `FittedRecipe.load` reads it.
     """
     about, subject = recordings[0].about, recordings[0].subject
     with TemporaryDirectory() as scratch:
@@ -98,7 +95,7 @@ def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> F
 
 
 def in_haste(recipe: str, overrides: Sequence[str] = ()) -> Config:
-    """Compose a recipe of full size whose fit is short."""
+    """Compose a recipe of full size with a short fit."""
     chosen = compose([f"experiment={recipe}", "dataset=simulated"])
     read = [each for each in HASTE if is_read(chosen, each.partition("=")[0])]
     quoted = ",".join(f"'{each}'" for each in HASTE)
@@ -114,12 +111,12 @@ def simulated(number: int, trials: int) -> Recording:
 
 
 def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
-    """Time so many chunks of `CHUNK` samples of a signal, which is repeated.
+    """Time the prediction of `count` chunks of `CHUNK` samples. The signal is repeated.
 
     Returns
     -------
     ndarray, shape (count, 2)
-        What each chunk took of the processor's time, and of the clock's, in seconds.
+        Processor time and clock time of each chunk, in seconds.
     """
     chunks = np.array_split(signal[: len(signal) // CHUNK * CHUNK], len(signal) // CHUNK)
     seconds = np.empty((count, 2))
@@ -130,41 +127,17 @@ def chunk_seconds(stream: Stream, signal: np.ndarray, count: int) -> np.ndarray:
     return seconds
 
 
-def resident_mib() -> float:
-    """Give the memory that this process holds now; nan where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return float("nan")
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def growth_mib(stream: Stream, signal: np.ndarray, minutes: float) -> float:
-    """Push so many minutes of signal; give by how much the process grew after the first one."""
-    rate = round(stream.recipe.about.rate)
-    first = 0.0
-    for second in range(round(60 * minutes)):
-        at = second * rate % (len(signal) - rate)
-        stream.push(signal[at : at + rate])
-        if second == 59:
-            first = resident_mib()
-    return resident_mib() - first
-
-
-def measure(
-    recipe: str, recordings: list[Recording], minutes: float | None, overrides: list[str]
-) -> str:
-    """Measure one recipe; give its line of the table."""
+def measure(recipe: str, recordings: list[Recording], overrides: list[str]) -> str:
+    """Measure one recipe; give its row of the table."""
     with TemporaryDirectory() as folder:
         fitted = fit_in_haste(in_haste(recipe, overrides), recordings[:2], Path(folder) / "recipe")
     stream, signal = Stream(fitted, recordings[0].subject), recordings[2].signal
-    seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
+    with threads(1):  # as `stage=live` does
+        seconds = 1e3 * chunk_seconds(stream, signal, TIMED)
     (half, half_clock), (most, most_clock) = np.percentile(seconds, [50, 99], axis=0)
     size = len(stream.snapshot()) / 2**10
-    watched = MINUTES.get(recipe, FEW_MINUTES) if minutes is None else minutes
-    grown = f"{growth_mib(stream, signal, watched):+.1f} in {watched:g} min" if watched else ""
     times = f"{half:.2f} | {most:.2f} | {half_clock:.2f} | {most_clock:.2f}"
-    return f"| `{recipe}` | {times} | {size:,.0f} | {grown} |"
+    return f"| `{recipe}` | {times} | {size:,.0f} |"
 
 
 def main(arguments: list[str]) -> None:
@@ -173,26 +146,17 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for some of them; ``minutes=N`` to watch the memory for so long, 0 for not
-        at all; all else as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; the rest as on the pipeline's command line.
     """
-    mark = "minutes="
-    given = [each.removeprefix(mark) for each in arguments if each.startswith(mark)]
-    try:
-        minutes = float(given[-1]) if given else None
-    except ValueError:
-        raise ConfigError(f"minutes={given[-1]}: must be a number") from None
-    rest = [each for each in arguments if not each.startswith(mark)]
-    recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES)
+    recipes, overrides = chosen_recipes(arguments, RECIPES, RECIPES)
     recordings = [simulated(number, TRIALS) for number in (1, 2, 3)]
     table = [
-        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB "
-        "| growth, MiB |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| recipe | processor, ms: p50 | p99 | clock, ms: p50 | p99 | snapshot, KiB |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(table), flush=True)
     for recipe in recipes:
-        table.append(measure(recipe, recordings, minutes, overrides))
+        table.append(measure(recipe, recordings, overrides))
         print(table[-1], flush=True)
     load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     about = (

@@ -1,4 +1,4 @@
-"""What the bench of Lab Streaming Layer sends: a steady stream, and one for each fault."""
+"""The streams that the Lab Streaming Layer bench sends: one without a fault, one per fault."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.data.recording import Description
 
 @dataclass(frozen=True)
 class Part:
-    """A stream from its beginning to its end.
+    """One stream, from its beginning to its end.
 
     Parameters
     ----------
     channels : tuple of str
-        In the order of the samples' columns.
+        Names of the columns of `samples`.
     samples : ndarray, shape (n, channels)
         In the recording's units.
     stamps, due : ndarray, shape (n,)
-        Time stamps, and when samples are sent; s from the start.
+        Time stamps of the samples, and when they are sent; in s from the start.
     """
 
     channels: tuple[str, ...]
@@ -33,23 +33,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent, and what should come of it.
+    """What is sent, and what should result from it.
 
     Parameters
     ----------
     name : str
-        The stream's.
+        Name of the stream.
     title : str
-        For the table.
+        Description for the table.
     parts : tuple of Part
-        One after the other.
+        The streams, one after another.
     segments : tuple of ndarray
-        What the recipe should see from each new start on, each of shape (n, C); none where the
-        stream should be refused.
+        The signal that the recipe should see between two restarts, each of shape (n, C). Empty if
+        the stream should be refused.
     counts : dict
-        What `Summary` should say.
+        Values that `Summary` should have.
     notes : tuple of str
-        Words that should be told.
+        Words that the messages should contain.
     """
 
     name: str
@@ -61,16 +61,16 @@ class Plan:
 
 
 def plans(signal: NDArray, about: Description, seconds: float, fault_seconds: float) -> list[Plan]:
-    """Plan a steady stream, and one for each thing that goes wrong.
+    """Plan one stream without a fault, and one for each fault.
 
     Parameters
     ----------
     signal : ndarray, shape (T, C)
-        Of a recording; as long as the longest plan at least.
+        Signal of a recording, at least as long as the longest plan.
     about : Description
-        Of it.
+        Describes the recording.
     seconds, fault_seconds : float
-        How long the steady stream and each other one last.
+        Length of the stream without a fault, and of each other one.
     """
     rate, names = about.rate, about.channels
     rows = round(fault_seconds * rate)

@@ -1,8 +1,8 @@
-"""An amplifier for the bench: sends what files say as streams, and takes the results back.
+"""Plays the amplifier for the bench: sends streams, and receives the results.
 
-``python -m pipeline.bench.lsl_sender FOLDER`` is started by `pipeline.bench.lsl`. Each line of its
-standard input names a plan ``FOLDER/NAME.npz``, which is then sent. It answers ``sent NAME`` when a
-plan is sent and its results have been taken.
+`pipeline.bench.lsl` starts ``python -m pipeline.bench.lsl_sender FOLDER``. Each line of its
+standard input names a plan, ``FOLDER/NAME.npz``, which it sends. It prints ``sent NAME`` when the
+plan is sent and its results have arrived.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ import numpy as np
 from pipeline.live.lsl import ONSETS, PROBABILITIES, load_lsl
 
 CONNECT_SECONDS = 60.0
-SETTLE_SECONDS = 3.0  # from a program's connection until it surely takes samples as they come
+SETTLE_SECONDS = 3.0  # after a program has connected, until it surely receives samples at once
+LOOK_SECONDS = 3.0  # one look for a stream; it ends as soon as the stream is found
 CHUNK = 10  # samples that are sent at once
 TICK_SECONDS = 0.002
-LAST_SECONDS = 0.5  # that a stream stays after its last sample
-QUIET_SECONDS = 2.0  # without a result, after the last sample was sent
-LONGEST = 1 << 20  # samples that are taken back at once
+LAST_SECONDS = 0.5  # a stream stays open for this time after its last sample
+QUIET_SECONDS = 2.0  # without a result after the last sample: then no more will come
+LONGEST = 1 << 20  # samples that are received at once, at most
 
 
 def send_plan(lsl: Any, folder: Path, name: str) -> None:
-    """Send a plan's parts, each as a stream of its own that ends."""
+    """Send the parts of a plan, each as a separate stream."""
     told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     arrays = np.load(folder / f"{name}.npz")
     finished = threading.Event()
@@ -56,7 +57,7 @@ def send_plan(lsl: Any, folder: Path, name: str) -> None:
 
 
 def wait_for(ready: Any) -> bool:
-    """Wait until something is so; False if it takes too long."""
+    """Wait until `ready()` is true; give False if it takes too long."""
     until = time.monotonic() + CONNECT_SECONDS
     while not ready():
         if time.monotonic() > until:
@@ -71,9 +72,9 @@ def push(lsl: Any, outlet: Any, samples: Any, stamps: Any, due: Any) -> None:
     Parameters
     ----------
     lsl, outlet
-        Of MNE-LSL.
+        Module and outlet of MNE-LSL.
     samples : ndarray, shape (n, C)
-        In the stream's order of channels.
+        Samples, with the channels in the stream's order.
     stamps, due : ndarray, shape (n,)
         Time stamps, and when each sample is sent; in s from the start.
     """
@@ -91,25 +92,26 @@ def push(lsl: Any, outlet: Any, samples: Any, stamps: Any, due: Any) -> None:
 
 
 def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> None:
-    """Take the probabilities and onsets that are sent out for a stream, until they end.
+    """Receive the probabilities and onsets for a stream until they end, and write them.
 
     Parameters
     ----------
     lsl : module
-        MNE-LSL's.
+        That of MNE-LSL.
     folder : Path
-        Where they are written.
+        Where to write.
     name : str
-        The stream's.
+        Name of the stream.
     finished : Event
-        Set when nothing more is sent: soon after that, nothing more comes back.
+        It is set when all samples are sent: soon after that, no more results come.
     """
     inlets = []
-    for kind in (PROBABILITIES, ONSETS):
+    # Onsets first: then none is missed that belongs to a probability that is taken.
+    for kind in (ONSETS, PROBABILITIES):
         found: list[Any] = []
 
         def look(kind: str = kind, found: list[Any] = found) -> bool:
-            found[:] = lsl.resolve_streams(1.0, name=f"{name}-{kind}")
+            found[:] = lsl.resolve_streams(LOOK_SECONDS, name=f"{name}-{kind}")
             return bool(found)
 
         if not wait_for(look):
@@ -122,15 +124,15 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
     while not ended and not (finished.is_set() and time.monotonic() - heard > QUIET_SECONDS):
         time.sleep(10 * TICK_SECONDS)
         try:
-            chunk, times = inlets[0].pull_chunk(0.0, LONGEST)
+            chunk, times = inlets[1].pull_chunk(0.0, LONGEST)
             if len(times):
                 chunks.append(np.column_stack([times, chunk]))
                 heard = time.monotonic()
-            mark, at = inlets[1].pull_sample(0.0)
+            mark, at = inlets[0].pull_sample(0.0)
             while at is not None:
                 marks.append((at, mark[0]))
-                mark, at = inlets[1].pull_sample(0.0)
-        except Exception:  # of mne-lsl's: the streams have ended
+                mark, at = inlets[0].pull_sample(0.0)
+        except Exception:  # by mne-lsl: the streams have ended
             ended = True
     np.savez(
         folder / f"{name}-back.npz",
@@ -140,7 +142,7 @@ def take_back(lsl: Any, folder: Path, name: str, finished: threading.Event) -> N
 
 
 def main() -> None:
-    """Send the plans that are named, each in a thread of its own."""
+    """Send the plans that standard input names, each in its own thread."""
     lsl, folder = load_lsl(), Path(sys.argv[1])
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,9 +1,9 @@
-"""Time our LSTM cells beside `torch.nn.LSTM` and a plain autograd loop.
+"""Time our LSTM cells, `torch.nn.LSTM` and a plain autograd loop.
 
-Run as ``python -m pipeline.bench.lstm``. Every round runs every contender once, so that a machine
-that slows down slows them all; a table entry is the median over rounds. Speed is that of a
-training step (forward and backward); errors are those of the output and of the weights' gradients
-against the same layer in float64.
+Run as ``python -m pipeline.bench.lstm``. Every round runs every layer once, so if the machine slows
+down, it slows all of them. A number in the table is the median over rounds. The times are those of
+a training step (forward and backward). The errors are those of the output and of the gradients of
+the weights, compared with the same layer in float64.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ TORCH, LOOP = "torch.nn.LSTM", "autograd loop"
 
 
 class Loop(LSTM):
-    """The standard cell as one would write it down: a loop whose gradient PyTorch finds.
+    """The standard cell written as a plain loop; PyTorch computes its gradient.
 
-    The input transform is taken out of the loop, so that it is a fair opponent.
+    The input is transformed before the loop, so that the comparison is fair.
     """
 
     def forward(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
@@ -67,7 +67,7 @@ def training_step(layer: nn.Module, x: Tensor) -> None:
 
 
 def interleaved(steps: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Return each contender's median time in seconds, all taking turns, after one warm-up."""
+    """Run all steps in turns; give the median time of each in seconds, after one warm-up."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for lap in range(rounds + 1):
         for name, step in steps.items():
@@ -137,7 +137,7 @@ def table(batch: int, length: int, hidden: int, rounds: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print one table a shape."""
+    """Print one table per shape."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench.lstm", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="rounds, each with all contenders")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,9 +1,9 @@
-"""All methods on the same recordings, split and scorer.
+"""Compare all methods on the same recordings, with the same split and the same scores.
 
-``python -m pipeline.bench.methods [recipes=a,b] [overrides]`` runs each recipe in a process of its
-own as the command line would, scores series 7-8 and prints the table. With all twelve subjects it
-also writes the table, and a picture of AUC against the time that the fits took, into ``docs/``, and
-the README's table. MLflow gets the same figures as one run with a child for each recipe.
+``python -m pipeline.bench.methods [recipes=a,b] [overrides]`` runs each recipe in a separate
+process as the command line does, scores series 7-8 and prints the table. With all twelve subjects
+it also writes three things: the table and a picture of AUC against fitting time into ``docs/``, and
+the table in the README. MLflow gets the same figures, as one run with one child per recipe.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ COMPARED = (
 DATA = (
     "dataset=simulated", "dataset.simulation.subjects=4", "dataset.simulation.trials=0",
 )  # fmt: skip
-# One model for all subjects has fewer updates an epoch on four of them than on the twelve that its
-# recipe is for.
+# One model for all subjects makes fewer updates per epoch with four subjects than with the twelve
+# that its recipe is made for.
 LONGER = {"naive_lstm": ("train.epochs=10",)}
-# One split for all, whatever a recipe's own is; and nothing is fitted for the test series.
+# The same split for all recipes. Nothing is fitted for the test series.
 SPLIT = (
     "dataset.train_series=[1,2,3,4,5,6]", "dataset.valid_series=[7,8]", "stage=evaluate",
 )  # fmt: skip
@@ -58,12 +58,12 @@ SPLIT = (
 def chosen_recipes(
     arguments: list[str], default: tuple[str, ...], known: tuple[str, ...] = COMPARED
 ) -> tuple[list[str], list[str]]:
-    """Split a command line into ``recipes=a,b``, or all of `default`, and what goes to Hydra.
+    """Split a command line into the recipes (``recipes=a,b``, or `default`) and Hydra's overrides.
 
     Raises
     ------
     ConfigError
-        For a recipe that is not among `known`.
+        If a recipe is not among `known`.
     """
     mark = "recipes="
     chosen = [a.removeprefix(mark).split(",") for a in arguments if a.startswith(mark)]
@@ -74,17 +74,17 @@ def chosen_recipes(
 
 
 def measure(overrides: list[str]) -> float:
-    """Run the pipeline in a process of its own; give the peak memory of its largest process.
+    """Run the pipeline in a separate process; give the peak memory of its largest process.
 
     Returns
     -------
     float
-        In GiB; nan where the system does not tell.
+        In GiB; nan if the operating system does not say.
 
     Raises
     ------
     SystemExit
-        If the pipeline ends with an error, which it has told itself.
+        If the pipeline ends with an error, which it has printed itself.
     """
     child = subprocess.Popen([sys.executable, "-m", "pipeline", *overrides])
     if not hasattr(os, "wait4"):
@@ -106,7 +106,7 @@ def pooled_auc(config: Config) -> float:
 
 
 def fit_seconds(context: Context) -> float:
-    """Add up what the fits took, by their own records: also those of an earlier command."""
+    """Add up the seconds of all fits from their records, also of fits by earlier commands."""
     found, seconds = find(context), 0.0
     for level in (context, *context.members):
         planned = jobs(level, found, final=False)
@@ -119,7 +119,7 @@ def fit_seconds(context: Context) -> float:
 
 
 def rows_a_second(context: Context) -> float:
-    """Time the first model on the first held-out series: raw rows that it predicts in a second."""
+    """Time the first model on the first held-out series; give raw rows per second."""
     job = jobs(context, find(context), final=False)[0]
     detector = load(context, job)
     subject, series = job.held_out[0]
@@ -130,12 +130,12 @@ def rows_a_second(context: Context) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the recipes and print the table; write it, with its picture, at full size.
+    """Run the recipes and print the table; with all twelve subjects, also write it.
 
     Parameters
     ----------
     arguments : list of str
-        ``recipes=a,b`` for some of them; all else as on the pipeline's command line.
+        ``recipes=a,b`` for some of them; the rest as on the pipeline's command line.
     """
     recipes, overrides = chosen_recipes(arguments, COMPARED)
     common = compose(reading([*DATA, *SPLIT], overrides))
@@ -173,7 +173,7 @@ def main(arguments: list[str]) -> None:
     ]
     text = "\n".join(table)
     print(text)
-    if len(subjects) == MOST_SUBJECTS:  # the documents hold the full size alone
+    if len(subjects) == MOST_SUBJECTS:  # the documents show the full size only
         minutes_and_auc = {name: (costs[name][2], float(aucs[name]["mean"])) for name in recipes}
         write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
         write_between(DOC, "benchmark-full", text)

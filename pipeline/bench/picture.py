@@ -1,8 +1,8 @@
 """Draw a detection: some seconds of EEG, the probabilities of all events, and the true events.
 
 ``python -m pipeline.bench.picture [overrides]`` trains the default recipe on one simulated subject,
-takes a test series out of the submission that this gives, and draws a few of its trials into
-``docs/detection.png``. Nothing in the picture was seen in training.
+takes the predictions of a test series from the submission, and draws a few trials of it into
+``docs/detection.png``. The training has not seen this series.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from pipeline.data.recording import Description, Recording, label_runs, series_n
 from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.results.colors import event_color
 from pipeline.stages.flow import run
 from pipeline.work.files import write_whole
 
 PICTURE = PROJECT / "docs" / "detection.png"
 DATA = ("dataset=simulated", "dataset.simulation.subjects=1", "tracking.enabled=false")
 TRIALS = 3  # drawn, from the middle of the series
-BEFORE, AFTER = 1.5, 2.0  # s: drawn before the first and after the last of these trials
+BEFORE, AFTER = 1.5, 2.0  # s that are drawn before the first and after the last of these trials
 ELECTRODES = {"Fp1": "forehead", "C3": "above the left motor cortex", "Cz": "top", "O1": "back"}
-# Okabe and Ito's colours, which people with any kind of colour blindness can tell apart.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 def span(labels: np.ndarray, rate: float, trials: int = TRIALS) -> slice:
@@ -47,7 +46,7 @@ def span(labels: np.ndarray, rate: float, trials: int = TRIALS) -> slice:
     rate : float
         Rows per second.
     trials : int
-        How many trials; fewer where the series has fewer.
+        How many trials; fewer if the series has fewer.
 
     Returns
     -------
@@ -65,20 +64,20 @@ def span(labels: np.ndarray, rate: float, trials: int = TRIALS) -> slice:
 def draw(
     path: Path, config: Config, series: Recording, probabilities: np.ndarray, title: str
 ) -> None:
-    """Draw EEG and probabilities above one another, with one time axis.
+    """Draw the EEG above the probabilities, with the same time axis.
 
     Parameters
     ----------
     path : Path
         The PNG.
     config : Config
-        Whose data set says the rate, the unit, the channels and the events.
+        Its data set gives the rate, the unit, the channels and the events.
     series : Recording
-        Its signal and its true events.
+        Gives the signal and the true events.
     probabilities : ndarray, shape (T, E)
         One row for each sample.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     data = config.dataset
     assert series.events is not None
@@ -111,7 +110,7 @@ def draw(
         fontsize="medium",
     )
     for column, (event, axes) in enumerate(zip(data.events, panels, strict=True)):
-        color = COLORS[column % len(COLORS)]
+        color = event_color(column)
         for begin, end in label_runs(series.events[rows, column]):
             axes.axvspan(time[begin], time[end - 1], color="0.82", linewidth=0)
         shown = probabilities[rows, column]
@@ -144,7 +143,7 @@ def main(overrides: list[str]) -> None:
     Raises
     ------
     ConfigError
-        For a data set that is not simulated: the true events of the test series are not known then.
+        If the data set is not simulated: the true events of its test series are not known.
     """
     config = compose([*DATA, *overrides])
     if config.dataset.source != "simulated":

@@ -1,13 +1,13 @@
-"""The figures of the real recordings, and how far the simulated ones may be off.
+"""The figures of the real recordings, and how far the simulated ones may differ.
 
 Where they come from:
 
 windows
     The 300 ms around every event of series 1-6 of WAY-EEG-GAL (Luciw et al. 2014, doi
-    10.1038/sdata.2014.47), 13,554 windows, in the integer units of Kaggle's files, by the functions
-    of `pipeline.bench.recording_figures`.
+    10.1038/sdata.2014.47), 13,554 windows, in the integer units of Kaggle's files. The functions
+    of `pipeline.bench.recording_figures` computed them.
 delays
-    The event times of all 3,120 trials of series 1-8 of the same.
+    The event times of all 3,120 trials of series 1-8 of the same data set.
 AUC
     Of each method on series 7-8 after a fit on 1-6, pooled over subjects: the README of the
     competition's first place (FBL_LDA, FBL_LR, RNN_FB_delay4000, cnn_script_1D_30Hz), and a public
@@ -22,12 +22,12 @@ from pipeline.bench.recording_figures import GROUPS, HERTZ, PAIRS
 
 
 class Real(NamedTuple):
-    """A real figure and how far the simulated one may be off.
+    """A real figure and how far the simulated one may differ.
 
     Attributes
     ----------
     value
-        In the unit that the quantity's name says.
+        In the unit that the name of the quantity says.
     tolerance
         A difference; or a factor when `is_factor`.
     is_factor

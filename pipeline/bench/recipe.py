@@ -1,9 +1,9 @@
 """What each correction of the 2015 recipe is worth, on simulated recordings.
 
 ``python -m pipeline.bench.recipe [overrides]`` trains ``paszke2015``, and then the same recipe with
-one correction after another, each with several seeds. It scores them as Kaggle does and writes the
-table into ``docs/recipe-2015.md``. The network has 100 units instead of 280, to take a third of the
-time.
+each of several corrections, always with two seeds. It scores them as Kaggle does and writes the
+table into ``docs/recipe-2015.md``. The network has 100 units instead of 280, which takes a third of
+the time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ PER_FILE = "`paszke2015`, mean over files of each file's AUC (theirs)"
 
 
 def _ways(context: Context) -> dict[str, float]:
-    """Score the recipe's models the two ways in which its author's code differs from Kaggle's."""
+    """Score the recipe's models in the two ways in which the original code differs from Kaggle."""
     found = find(context)
     truth, kept, files = [], [], []
     for job in jobs(context, found, final=False):

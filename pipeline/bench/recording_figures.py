@@ -1,4 +1,4 @@
-"""The figures that simulated and real recordings are compared by: delays, and event windows."""
+"""Figures to compare simulated with real recordings: delays, and event windows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError
 Array = NDArray[np.float64]
 Figures = dict[str, float]
 TRAINING, VALIDATION = (1, 2, 3, 4, 5, 6), (7, 8)
-CLIP = 1500.0  # units: window means beyond it are loose contacts, which would drown all else
+CLIP = 1500.0  # units: larger window means are loose contacts, which would dominate all figures
 GROUPS = {
     "forehead": "Fp1 Fp2", "front": "F7 F8", "vertex": "Fz FC1 FC2 Cz", "hands": "C3 C4",
     "temples": "T7 T8", "back": "O1 Oz O2",
@@ -29,7 +29,7 @@ HERTZ = (3.3, 6.7, 10.0, 20.0, 30.0, 50.0, 100.0)
 
 
 def check_names(about: Description) -> None:
-    """Refuse a data set without the channels and events that the figures are about.
+    """Refuse a data set that lacks channels or events which the figures need.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def trial_figures(plans: dict[tuple[int, int], SimulatedTrials], rate: float) ->
     plans : dict
         By (subject, series).
     rate : float
-        Samples a second.
+        Samples per second.
     """
     figures: Figures = {}
     centres = np.concatenate([plan.centres for plan in plans.values()])
@@ -104,11 +104,11 @@ class Windows:
     about: Description
 
     def means(self) -> Array:
-        """Mean of every window, `(n, channels)`, without the worst of loose contacts."""
+        """Mean of every window, `(n, channels)`; loose contacts are clipped."""
         return np.clip(self.signal.mean(1, dtype=np.float64), -CLIP, CLIP)
 
     def of(self, subject: int) -> list[NDArray[np.bool_]]:
-        """Give a subject's series, each as a mask."""
+        """Give one mask per series of a subject: which windows are from that series."""
         mine = self.subject == subject
         return [mine & (self.series == series) for series in np.unique(self.series[mine])]
 
@@ -200,7 +200,7 @@ def covariance_figures(windows: Windows) -> Figures:
 
 
 def slow_figures(windows: Windows) -> Figures:
-    """Root of the semivariance of window means by the time between them, in units."""
+    """Square root of the semivariance of window means by the time between them, in units."""
     edges = np.array([0.0, 0.3, 0.6, 1.2, 2.5, 6, 10, 60, 400])
     total, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     means, lagged = windows.means(), []
@@ -226,7 +226,7 @@ def slow_figures(windows: Windows) -> Figures:
 
 
 def evoked_figures(windows: Windows) -> Figures:
-    """How much of the window means the event explains; how alike series and subjects are."""
+    """How much of the window means the event explains, and how similar series and subjects are."""
     means, shares, patterns, alike = windows.means(), [], [], []
     every = range(len(windows.about.events))
 
@@ -284,7 +284,7 @@ def discrimination_figures(windows: Windows) -> Figures:
 
 
 def window_figures(windows: Windows) -> Figures:
-    """All figures that need nothing but windows."""
+    """All figures that can be computed from windows alone."""
     parts = (
         amplitude_figures, spectrum_figures, covariance_figures, slow_figures, evoked_figures,
         discrimination_figures,

@@ -1,9 +1,10 @@
-"""What the training loop costs beyond the network.
+"""How much time the training loop takes beyond the network itself.
 
-``python -m pipeline.bench.train`` times, in turns, the whole loop (planning, gathering batches,
-carrying state, schedule, clipping, taking stock, checkpoints) and a bare one on ready tensors of
-the same shape: `torch.nn.LSTM` with the recipe's linear layers and dropout, loss, backward,
-optimiser. It prints the table and writes it to ``docs/bench-train.md``.
+``python -m pipeline.bench.train`` times two loops in turns. The whole loop plans, gathers batches,
+carries the state, sets the learning rate, clips gradients, reports and writes checkpoints. The bare
+loop has nothing but `torch.nn.LSTM` with the recipe's linear layers and dropout, loss, backward and
+optimiser, on ready tensors of the same shape. The command prints the table and writes it to
+``docs/bench-train.md``.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Bare(nn.Module):
 
 
 def bare_loop(options: LstmOptions, n_features: int, n_events: int, steps: int) -> float:
-    """Train on one ready batch for so many steps; give the seconds."""
+    """Train on one ready batch for a number of steps; give the seconds."""
     network = Bare(n_features, n_events, options.model)
     optimiser = make_optimiser(network, options.train)
     shape = options.window.batch, options.window.length
@@ -81,7 +82,8 @@ def whole_loop(options: LstmOptions, n_features: int, n_events: int, rows: int) 
     for number in range(SERIES):
         features = rng.standard_normal((rows, n_features), dtype=np.float32)
         labels = (rng.random((rows, n_events)) < 0.03).astype(np.uint8)
-        moments = Moments(rows, np.zeros(n_features), np.eye(n_features) * rows)
+        zeros = np.zeros(n_features)
+        moments = Moments(rows, zeros, np.eye(n_features) * rows, zeros)
         series.append(FeatureSeries(1, number + 1, features, labels, moments))
     network = make_network(**network_arguments(options.model, n_features, n_events))
     scaler = torch.zeros(n_features), torch.eye(n_features)
@@ -100,7 +102,7 @@ def whole_loop(options: LstmOptions, n_features: int, n_events: int, rows: int) 
 
 def main() -> None:
     """Time both loops for each recipe, print the table and write it between its markers."""
-    torch.set_num_threads(1)  # as the stages run them: a process a core
+    torch.set_num_threads(1)  # as in the stages, which run one process per core
     lines = [
         "| recipe | batch x steps x features | loop, steps/s | bare, steps/s | ratio | rounds |",
         "| --- | --- | ---: | ---: | ---: | --- |",

@@ -1,4 +1,4 @@
-"""Draw the page to watch, as a browser shows it, into ``docs/live.png``.
+"""Take a picture of the live page in a browser, for ``docs/live.png``.
 
 ``python -m pipeline.bench.watch [overrides]`` fits the default recipe on one simulated subject,
 chooses the settings of its onsets, replays a test series with ``view=web``, and looks at the page
@@ -33,15 +33,15 @@ DATA = ("dataset=simulated", "dataset.simulation.subjects=1")
 DECIDED = ("decisions.enabled=true", "decisions.folds=2")
 SUBJECT, SERIES = 1, 9
 WIDTH, HEIGHT = 1240, 1090  # pixels, with the browser's own frame
-COLORS = 128  # of the picture; it is a third as large as with all of them
-SHOWN_SECONDS = 31.5  # into the series: a whole trial is to be seen
+COLORS = 128  # in the picture; with all colours the file would be three times as large
+SHOWN_SECONDS = 31.5  # of the series: then a whole trial is on the page
 START_SECONDS, STOP_SECONDS = 300, 60
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/")
 
 
 @contextmanager
 def replayed(model: str, *overrides: str) -> Iterator[str]:
-    """Replay a recording of simulated data with ``view=web``, in a process of its own.
+    """Replay a simulated recording with ``view=web``, in a separate process.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def replayed(model: str, *overrides: str) -> Iterator[str]:
     Raises
     ------
     PipelineError
-        If it does not start; with what it said.
+        If it does not start. The message is what it printed.
     """
     command = [
         sys.executable, "-m", "pipeline", "stage=replay", *DATA, f"live.model={model}",
@@ -93,9 +93,9 @@ def wait_until(browser: webdriver.Chrome, seconds: float, most: float) -> None:
     Parameters
     ----------
     browser : Chrome
-        At the page.
+        It has opened the page.
     seconds : float
-        Of the series.
+        Time in the series, in s.
     most : float
         How long to wait, in s.
 

@@ -13,7 +13,7 @@ from pipeline.config.demand import demand_of
 class Decisions:
     """What is tried, and on what it is chosen; see `pipeline.results.decision_scores.Grid`."""
 
-    enabled: bool = False
+    enabled: bool | None = None
     folds: int = MISSING
     thresholds: int = MISSING
     dwell_seconds: list[float] = MISSING

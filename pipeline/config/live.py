@@ -134,11 +134,24 @@ class Live:
                 if name and name not in self.read(stage):
                     out = f" out={self.out.name}" if stage == "replay" else ""
                     raise ConfigError(f"{key}: is not read by stage={stage}{out}")
-            elif not {key, group} & set(READ[stage]):
+            elif not is_read(stage, key):
                 raise ConfigError(
                     f"{key}: is not read by stage={stage}; the fitted recipe that live.model "
                     "names says all of that"
                 )
+
+
+def is_read(stage: str, key: str) -> bool:
+    """Tell whether a stage reads a key outside of the group ``live``.
+
+    Parameters
+    ----------
+    stage : str
+        One of `STAGES`.
+    key : str
+        Dotted, or the name of a group.
+    """
+    return not {key, key.partition(".")[0]}.isdisjoint(READ[stage])
 
 
 def full_keys(arguments: list[str]) -> list[str]:

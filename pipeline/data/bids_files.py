@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.data.bids_metadata import complete
 from pipeline.data.foreign_options import ForeignOptions
 from pipeline.data.foreign_reading import told_by_mne
 from pipeline.data.mne_files import ForeignSeries, chosen_series, companions, describe, resolve
@@ -151,3 +152,4 @@ def write_bids(folder: Path, recordings: Sequence[Recording], name: str, task: s
             allow_preload=True, overwrite=True, verbose="error",
         )  # fmt: skip
     mne_bids.make_dataset_description(path=folder, name=name, overwrite=True, verbose="error")
+    complete(folder, recordings, name, task)

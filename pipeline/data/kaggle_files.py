@@ -32,6 +32,9 @@ _SERIES_FILE = re.compile(r"subj([0-9]{1,6})_series([0-9]{1,6})_(data|events)\.c
 _SAMPLE_FILE = re.compile(r"sample_submission\.csv(\.gz)?")
 _ID = re.compile(r"(.*)_([0-9]+)")
 
+KEPT = 1e-3
+"""Units: single precision is used where it holds a series' values to this."""
+
 __all__ = [
     "RawFile", "RawSeries", "check_ids", "find_sample", "find_series", "read_table", "row_ids",
 ]  # fmt: skip
@@ -72,7 +75,8 @@ class RawSeries:
         Returns
         -------
         Recording
-            The signal is int16 where its values are whole and fit, else float32.
+            The signal is int16 where its values are whole and fit; else float32 where that keeps
+            them to `KEPT`, or float64.
 
         Raises
         ------
@@ -82,7 +86,9 @@ class RawSeries:
         samples = read_series(self.data, list(about.channels), self.name)
         signal = samples.values
         if signal.dtype != np.int16:
-            signal = signal.astype(np.float32)
+            single = signal.astype(np.float32)
+            # Fractions on an amplifier's offset need more digits than single precision has.
+            signal = single if np.abs(single - signal).max() <= KEPT else signal
         if self.events is None:
             return Recording(self.subject, self.series, signal, None, about)
         marks = read_series(self.events, list(about.events), self.name)

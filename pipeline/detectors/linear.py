@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,14 +19,13 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
-from pipeline.detectors.products import row_product
+from pipeline.detectors.discriminant import NEVER, add_up, fit_discriminant
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
     from pipeline.config.methods.linear import LdaMethod, LrMethod
 
 CHUNK = 4096  # rows whose taps are laid side by side at a time
-NEVER = -20.0  # logit of an event that no fitted series has
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class LinearDetector:
         for begin in range(0, len(ready), CHUNK):
             rows = np.arange(begin, min(begin + CHUNK, len(ready)))
             wide = ready[taps.back(rows, self.count, self.every)].reshape(len(rows), -1)
-            parts.append(wide @ self.weights + self.bias)
-        return np.concatenate(parts).astype(np.float32)
+            parts.append(self._logits(wide))
+        return np.concatenate(parts)
 
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: no taps yet."""
@@ -105,8 +105,17 @@ class LinearDetector:
         wide, after = taps.follow(ready, state, self.count, self.every)
         logits = np.empty((len(wide), len(self.bias)), dtype=np.float32)
         for number, row in enumerate(wide.reshape(len(wide), -1)):  # never many at once: `push`
-            logits[number] = row_product(row, self.weights) + self.bias
+            logits[number] = self._logits(row[None])
         return logits, after
+
+    def _logits(self, wide: np.ndarray) -> np.ndarray:
+        """Give the logits, shape (n, E), of rows of taps, shape (n, count * F)."""
+        return add_up(wide, self._precise, self.bias)
+
+    @cached_property
+    def _precise(self) -> np.ndarray:
+        """The weights in double precision."""
+        return self.weights.astype(np.float64)
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
@@ -132,18 +141,14 @@ def _fit_event(
 ) -> tuple[np.ndarray, float]:
     """Fit one event's weights, shape (count * F,), and its bias."""
     # Here, because to load and apply a fitted detector does not need scikit-learn.
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     from pipeline.config.methods.linear import LdaMethod
 
-    model: Any
     if isinstance(options, LdaMethod):
-        # lsqr solves with the classes' covariance, and so needs no SVD of all rows
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=options.shrinkage)
-    else:
-        model = LogisticRegression(C=options.penalty_c, max_iter=options.iterations)
+        return fit_discriminant(features, column, options.shrinkage)
+    model = LogisticRegression(C=options.penalty_c, max_iter=options.iterations)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # options.iterations is a limit
         model.fit(features, column)

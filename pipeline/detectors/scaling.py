@@ -7,9 +7,10 @@ import torch
 
 from pipeline.data.names import Id, identity
 from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.offset import in_single
 
 Scaler = tuple[np.ndarray, np.ndarray]
-"""The mean and the standard deviation of each feature, each of shape (F,)."""
+"""The mean, float64, and the standard deviation, float32, of each feature; each of shape (F,)."""
 
 Scalers = dict[Id, Scaler]
 """By subject."""
@@ -32,9 +33,9 @@ def fit_scalers(fitted: list[FeatureSeries]) -> Scalers:
 
 
 def standardise(features: np.ndarray, scaler: Scaler) -> np.ndarray:
-    """Standardise features, shape (T', F)."""
+    """Standardise features, shape (T', F); the result is float32."""
     mean, deviation = scaler
-    return (features - mean) / deviation
+    return in_single(features, mean) / deviation
 
 
 def pack(scalers: Scalers) -> dict[str, list[torch.Tensor]]:

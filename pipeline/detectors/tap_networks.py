@@ -185,7 +185,7 @@ class TapNetworkDetector:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
         self.network.eval()
         device = next(self.network.parameters()).device
-        ready = torch.from_numpy(standardise(features, self.scalers[subject])).float().to(device)
+        ready = torch.from_numpy(standardise(features, self.scalers[subject])).to(device)
         count, every, parts = self.method.tap_count, self.method.tap_every, []
         for begin in range(0, len(ready), CHUNK):
             rows = np.minimum(np.arange(begin, begin + CHUNK), len(ready) - 1)
@@ -202,7 +202,7 @@ class TapNetworkDetector:
         """Predict the next rows from their features, shape (n', F), and the taps before them."""
         self.network.eval()
         device = next(self.network.parameters()).device
-        ready = standardise(features, self.scalers[state["subject"]]).astype(np.float32)
+        ready = standardise(features, self.scalers[state["subject"]])
         read, after = taps.follow(ready, state, self.method.tap_count, self.method.tap_every)
         logits = np.empty((len(read), self.n_events), dtype=np.float32)
         for number in range(len(read)):  # never many at once, see `Detector.push`
@@ -273,7 +273,7 @@ class _Rows:
         """Lay the series end to end, on the device."""
         device = choose_device(data.device)
         ready = [
-            torch.from_numpy(standardise(np.asarray(s.features), scalers[s.subject])).float()
+            torch.from_numpy(standardise(np.asarray(s.features), scalers[s.subject]))
             for s in data.fitted
         ]
         labels = np.concatenate([np.asarray(s.labels) for s in data.fitted])

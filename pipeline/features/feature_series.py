@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.names import Id, series_name
+from pipeline.features.offset import coarse_offset
 
 # Added to each eigenvalue when features are whitened: neighbouring low-passes are nearly the same,
 # and without it the directions in which they differ by rounding alone would be blown up.
@@ -26,38 +27,52 @@ class Moments:
     count : int
         Rows.
     mean : ndarray, shape (F,)
+        Less the offset.
     scatter : ndarray, shape (F, F)
         Sum over the rows of the outer product of the deviations from the mean.
+    offset : ndarray, shape (F,)
+        See `pipeline.features.offset`.
     """
 
     count: int
     mean: np.ndarray
     scatter: np.ndarray
+    offset: np.ndarray
 
     @classmethod
     def of(cls, features: np.ndarray) -> Moments:
         """Measure one series' features, shape (T', F)."""
+        offset = np.zeros(features.shape[1])
+        if features.dtype == np.float64:  # single precision holds them where there is none
+            offset = coarse_offset(features[0])
+            features = features - offset
         mean = features.mean(axis=0, dtype=np.float64)
         scatter = np.zeros((len(mean), len(mean)))
         # Block by block: a float64 copy of a whole series would be the largest array of the stage.
         for begin in range(0, len(features), 4096):
             block = features[begin : begin + 4096] - mean
             scatter += block.T @ block
-        return cls(len(features), mean, scatter)
+        return cls(len(features), mean, scatter, offset)
 
     def save(self, path: Path) -> None:
         """Write them."""
-        np.savez(path, count=self.count, mean=self.mean, scatter=self.scatter)
+        np.savez(path, **vars(self))
 
     @staticmethod
     def pooled(parts: list[Moments]) -> Moments:
         """Combine the moments of several series (Chan, Golub & LeVeque 1979)."""
         count = sum(p.count for p in parts)
-        mean = np.sum([p.mean * p.count for p in parts], axis=0) / count
+        offset = parts[0].offset
+        means = [p.mean + (p.offset - offset) for p in parts]
+        mean = np.sum([m * p.count for m, p in zip(means, parts, strict=True)], axis=0) / count
         scatter = np.sum(
-            [p.scatter + p.count * np.outer(p.mean - mean, p.mean - mean) for p in parts], axis=0
+            [
+                p.scatter + p.count * np.outer(m - mean, m - mean)
+                for m, p in zip(means, parts, strict=True)
+            ],
+            axis=0,
         )
-        return Moments(count, mean, scatter)
+        return Moments(count, mean, scatter, offset)
 
     def scaler(self, whiten: bool) -> tuple[np.ndarray, np.ndarray]:
         """Give what standardises features x as ``(x - mean) @ matrix``.
@@ -71,7 +86,8 @@ class Moments:
 
         Returns
         -------
-        mean : ndarray of float32, shape (F,)
+        mean : ndarray of float64, shape (F,)
+            Single precision, and the offset.
         matrix : ndarray of float32, shape (F, F)
             Diagonal unless whitening.
         """
@@ -85,7 +101,8 @@ class Moments:
             # eigh leaves each vector's sign open; fix it, so that every machine agrees.
             vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(values))])
             matrix = matrix @ (vectors / np.sqrt(np.maximum(values, 0.0) + WHITEN_FLOOR))
-        return self.mean.astype(np.float32), matrix.astype(np.float32)
+        mean = self.mean.astype(np.float32).astype(np.float64) + self.offset
+        return mean, matrix.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -96,8 +113,8 @@ class FeatureSeries:
     ----------
     subject, series : int or Name
         Which one.
-    features : ndarray of float32, shape (T', F)
-        Not yet standardised.
+    features : ndarray of float32 or float64, shape (T', F)
+        Not yet standardised. Double precision only where channels have an offset.
     labels : ndarray of uint8, shape (T', E), or None
         None for a series without labels.
     moments : Moments
@@ -124,7 +141,9 @@ class FeatureSeries:
         stem = folder / series_name(subject, series)
         labels = Path(f"{stem}_labels.npy")
         with np.load(f"{stem}_moments.npz") as stored:
-            moments = Moments(int(stored["count"]), stored["mean"], stored["scatter"])
+            moments = Moments(
+                int(stored["count"]), stored["mean"], stored["scatter"], stored["offset"]
+            )
         return cls(
             subject,
             series,

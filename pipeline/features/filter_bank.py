@@ -16,6 +16,8 @@ import mne
 import numpy as np
 from scipy.signal import sosfilt, sosfilt_zi
 
+from pipeline.features.offset import coarse_offset
+
 try:
     # private: what `sosfilt` itself calls, ten times as fast on a chunk of a few samples because
     # the checks of `sosfilt` cost more than the filter
@@ -136,9 +138,14 @@ class CausalFilter:
 
 @dataclass
 class BankState:
-    """What a filter bank remembers between chunks: rows seen, and each filter's state."""
+    """What a filter bank remembers between chunks.
+
+    That is the rows seen, the offset of each channel that is subtracted before filtering, shape
+    (C,), and each filter's state.
+    """
 
     rows: int
+    offset: np.ndarray
     drift: np.ndarray | None
     lowpass: list[np.ndarray]
     band: list[np.ndarray]
@@ -229,14 +236,19 @@ class FilterBank:
         return n_channels * single + pairs * len(self.covariance_band)
 
     def start(self, first: np.ndarray) -> BankState:
-        """Start every filter, from the first sample, shape (C,), or from zero."""
-        first = np.asarray(first, dtype=np.float64) * self.from_first
+        """Start every filter, from the first sample, shape (C,), or from zero.
+
+        Zero is the coarse offset of the first sample: it is 0, but for an amplifier's offset.
+        """
+        offset = coarse_offset(first)
+        first = (np.asarray(first, dtype=np.float64) - offset) * self.from_first
         rest = np.zeros_like(first)
         drift = None
         if self.drift is not None:
             drift, first = self.drift.start(first), rest
         return BankState(
             0,
+            offset,
             drift,
             [f.start(first) for f in self.lowpass],
             [f.start(first) for f in self.band],
@@ -262,10 +274,11 @@ class FilterBank:
 
         Returns
         -------
-        features : ndarray of float32, shape (n', F)
+        features : ndarray of float32 or float64, shape (n', F)
             One row for every sample whose number in the series is a multiple of `every`; F is
             filter by filter, channel by channel within each. Row k uses samples up to
-            ``k * every`` only.
+            ``k * every`` only. Double precision holds what was computed in single precision and
+            the offset together, where a channel has one (see `pipeline.features.offset`).
         state : BankState
             For the next chunk.
         """
@@ -274,13 +287,14 @@ class FilterBank:
         rows, channels = signal.shape
         thin = signal[-state.rows % self.subsample :: self.subsample]
         chunk = np.ascontiguousarray(np.asarray(thin, dtype=np.float64).T)
+        chunk = chunk - state.offset[:, None]
         seen = -(-state.rows // self.subsample)  # thinned rows of the chunks before
         skip = -seen % self.decimate
         kept = len(range(skip, chunk.shape[1], self.decimate))
         features = np.empty((kept, self.n_features(channels)), dtype=np.float32)
         if not chunk.shape[1]:
-            return features, replace(state, rows=state.rows + rows)
-        after = BankState(state.rows + rows, None, [], [], [], [], [])
+            return self._with_offset(features, state), replace(state, rows=state.rows + rows)
+        after = BankState(state.rows + rows, state.offset, None, [], [], [], [], [])
         if self.drift is not None and state.drift is not None:
             slow, after.drift = self.drift(chunk, state.drift)
             chunk = chunk - slow
@@ -320,7 +334,17 @@ class FilterBank:
             tangent = _log_covariance(covariance)
             features[:, column : column + tangent.shape[1]] = tangent
             column += tangent.shape[1]
-        return features, after
+        return self._with_offset(features, state), after
+
+    def _with_offset(self, features: np.ndarray, state: BankState) -> np.ndarray:
+        """Add the channels' offsets to the low-passes: nothing else lets them through."""
+        if self.drift is not None or not self.lowpass or not state.offset.any():
+            return features
+        exact = features.astype(np.float64)
+        exact[:, : len(self.lowpass) * len(state.offset)] += np.tile(
+            state.offset, len(self.lowpass)
+        )
+        return exact
 
 
 def _log_covariance(covariance: np.ndarray) -> np.ndarray:

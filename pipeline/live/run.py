@@ -18,6 +18,7 @@ from pipeline.live.session import Session
 from pipeline.live.view import Step, Summary, TerminalView, View, Views
 from pipeline.results.decisions import Decider
 from pipeline.serving.stream import Stream
+from pipeline.work.machine import threads
 
 WARM_UP_SECONDS = 2.0  # of signal: the first chunks of a process take longer
 REPLAY_BRIDGE = 0.0  # s; a recording has no gaps
@@ -124,7 +125,8 @@ def watched(
     view.begin(about, title)
     start()
     try:
-        play(feed, session, view, send, options.buffer_seconds)
+        with threads(1):  # then no chunk has to change the number of threads
+            play(feed, session, view, send, options.buffer_seconds)
     except KeyboardInterrupt:
         pass
     finally:

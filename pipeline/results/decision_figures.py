@@ -1,7 +1,7 @@
 """The pictures of decided onsets: hit rate against false alarms, and delays.
 
-The colours are those of Okabe & Ito (2008), which people with any colour vision tell apart; markers
-and panels tell the events apart without them.
+Events have the colours of `pipeline.results.colors`. Markers, line styles and panels tell the
+events apart even without colours.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+from pipeline.results.colors import STYLES, event_color
+
 MARKERS = "osD^vPX"
-STYLES = ("-", "--", "-.", ":")
 
 
 def alarms_picture(
@@ -34,16 +34,17 @@ def alarms_picture(
     table : DataFrame
         One row per event with ``hit_rate`` and ``false_alarms_per_minute``: the chosen points.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     for number, (event, (alarms, hits)) in enumerate(curves.items()):
-        color = COLORS[number % len(COLORS)]
+        color = event_color(number)
         axes.plot(alarms, hits, color=color, linestyle=STYLES[number % len(STYLES)], linewidth=1.4)
         axes.plot(
             table.loc[event, "false_alarms_per_minute"], table.loc[event, "hit_rate"],
             MARKERS[number % len(MARKERS)], color=color, markersize=9, markeredgecolor="black",
             label=f"{event}  F1 {table.loc[event, 'f1']:.3f}", zorder=3,
+            clip_on=False,  # a point without any false alarm lies on the axis
         )  # fmt: skip
     axes.set_xscale("symlog", linthresh=0.1)
     axes.set_xlim(left=0)
@@ -73,11 +74,11 @@ def delays_picture(
     delays : dict of str to ndarray
         By event, in ms: onset minus true event.
     tolerance : float
-        In s; no delay is larger.
+        The largest possible delay, in s.
     title : str
-        Above the picture.
+        Stands above the picture.
     bins : int
-        Of equal width.
+        Number of bins of equal width.
     """
     edges = 1000 * np.linspace(-tolerance, tolerance, bins + 1)
     figure, panels = plt.subplots(
@@ -85,7 +86,7 @@ def delays_picture(
         squeeze=False,
     )  # fmt: skip
     for number, ((event, mine), axes) in enumerate(zip(delays.items(), panels[:, 0], strict=True)):
-        axes.hist(mine, edges, color=COLORS[number % len(COLORS)], alpha=0.75)
+        axes.hist(mine, edges, color=event_color(number), alpha=0.75)
         text = "no hits"
         if len(mine):
             low, middle, high = np.percentile(mine, [5, 50, 95], method="inverted_cdf")

@@ -14,14 +14,14 @@ from pipeline.results.decisions import Samples, dwell_samples, keep_apart, reach
 from pipeline.results.uncertainty import draw_trials, number_trials
 
 Column = NDArray[np.float64]
-"""A number per sample, trial or draw; often the probabilities of one event in one series."""
+"""One number per sample, trial or draw: mostly the probabilities of one event in one series."""
 
 SHARES = 0.5, 0.0005
 """This share of the samples lies above the lowest threshold that is tried, and the highest."""
 
 
 def event_centres(labels: NDArray) -> Samples:
-    """Give the sample of each event: the centre of its label, which is 1 around it.
+    """Give the sample of each event. It is the centre of its label.
 
     Parameters
     ----------
@@ -32,21 +32,22 @@ def event_centres(labels: NDArray) -> Samples:
 
 
 def match(onsets: Samples, true: Samples, tolerance: int) -> Samples:
-    """Match as many true events as can be, each with one onset and each onset with one event.
+    """Match true events with onsets: as many pairs as possible, each event and onset in one pair.
 
-    All windows are equally long, so taking the first free onset for each event in turn is best.
+    All windows have the same length. So the best way is to take the events in their order, and for
+    each the first onset that is free.
 
     Parameters
     ----------
     onsets, true : ndarray of int
         Ascending samples.
     tolerance : int
-        The most samples between the two.
+        The largest distance between the two, in samples.
 
     Returns
     -------
     ndarray of int
-        For each true event its onset's index, or -1 for a miss.
+        For each true event the index of its onset, or -1 if it has none (a miss).
     """
     matched = np.full(len(true), -1)
     free, count = 0, len(onsets)
@@ -69,19 +70,20 @@ def f1_score(hits: Any, misses: Any, false_alarms: Any) -> Any:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is tried, and how it is judged.
+    """The settings that are tried, and how they are compared.
 
     Parameters
     ----------
     thresholds : int
-        How many, at quantiles of the probabilities: the shares of samples above them are spaced
-        evenly in their logarithm, so they suit any method's probabilities.
+        How many thresholds are tried. They are quantiles of the probabilities, so they suit the
+        probabilities of any method. The shares of the samples above them are evenly spaced on a
+        logarithmic scale.
     dwell_seconds, refractory_seconds : tuple of float
-        In s.
+        Times that are tried, in s.
     tolerance_seconds : float
-        The most between an onset and the true event.
+        The largest distance between an onset and the true event.
     most_false_alarms_per_minute : float, optional
-        Settings with more are not chosen.
+        Settings with more false alarms are not chosen.
     """
 
     thresholds: int
@@ -105,7 +107,7 @@ class Choice(NamedTuple):
 
 
 class Timeline:
-    """Series one after another, so far apart that no onset reaches from one into the next.
+    """Several series one after another, with gaps so long that no onset affects the next series.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ class Timeline:
     rate : float
         Samples per second.
     grid : Grid
-        Whose tolerance and refractory times say how far apart.
+        Its tolerance and refractory times determine the length of the gaps.
     """
 
     def __init__(self, columns: list[Column], true: list[Samples], rate: float, grid: Grid) -> None:
@@ -149,17 +151,18 @@ class Timeline:
 
 
 def choose(timeline: Timeline, grid: Grid) -> Choice:
-    """Choose an event's settings: the highest F1 within the bound on false alarms.
+    """Choose the settings of an event: the highest F1 that keeps the limit on false alarms.
 
-    Of equal F1 the fewest false alarms win, then the highest threshold, the shortest dwell time and
-    the shortest refractory time. If no setting keeps the bound, the fewest false alarms win.
+    If several have the same F1, the one with the fewest false alarms is chosen; then the one with
+    the highest threshold, the shortest dwell time and the shortest refractory time. If no setting
+    keeps the limit, the one with the fewest false alarms is chosen.
 
     Parameters
     ----------
     timeline : Timeline
-        Of predictions by models that did not see the series.
+        The predictions, made by models that did not see these series.
     grid : Grid
-        What is tried.
+        The settings to try.
     """
     best: tuple[float, ...] | None = None
     most = grid.most_false_alarms_per_minute
@@ -178,12 +181,12 @@ def choose(timeline: Timeline, grid: Grid) -> Choice:
 
 
 def sweep(timeline: Timeline, grid: Grid, chosen: Choice) -> tuple[Column, Column]:
-    """Vary the threshold, with the chosen dwell and refractory time.
+    """Vary the threshold; dwell time and refractory time stay as chosen.
 
     Returns
     -------
     false_alarms_per_minute, hit_rate : ndarray
-        One each per threshold, ascending.
+        One value per threshold, from the lowest threshold to the highest.
     """
     points = []
     for threshold in grid.levels(timeline.columns).tolist():
@@ -198,18 +201,19 @@ def sweep(timeline: Timeline, grid: Grid, chosen: Choice) -> tuple[Column, Colum
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one event's onsets fared, by trial.
+    """How good the onsets of one event are, by trial.
 
     Parameters
     ----------
     hits, misses, false_alarms : ndarray of int, shape (trials,)
-        A hit or a miss belongs to the trial of the true event, a false alarm to that of its onset.
+        Hits and misses count for the trial of the true event, false alarms for the trial of the
+        onset.
     seconds : ndarray, shape (trials,)
         How long each trial is.
     delays : ndarray, shape (hits,)
         Onset minus true event, in ms.
     delay_trials : ndarray of int, shape (hits,)
-        The trial of each.
+        The trial of each hit.
     """
 
     hits: Samples
@@ -236,7 +240,7 @@ def outcome(
     rate : float
         Samples per second.
     tolerance : float
-        The most between an onset and the true event, in s.
+        The largest distance between an onset and the true event, in s.
     """
     trials, count = number_trials(labels)
     hits, misses, alarms, delays = [], [], [], []
@@ -258,7 +262,7 @@ def outcome(
 
 
 def summarise(result: Outcome, share: float = 0.95) -> dict[str, float]:
-    """Give an event's figures, with intervals from drawing trials anew.
+    """Give the figures of one event, with intervals from drawing trials again and again.
 
     Whole trials are drawn, as for the AUC (`pipeline.results.uncertainty`).
 
@@ -267,7 +271,7 @@ def summarise(result: Outcome, share: float = 0.95) -> dict[str, float]:
     result : Outcome
         Of one event.
     share : float
-        Of the draws within an interval.
+        Share of the draws that lie within an interval.
 
     Returns
     -------

@@ -1,9 +1,10 @@
 """From probabilities to onsets: threshold, dwell time and refractory time.
 
-A run is a stretch of samples at which an event's probability is at or above its threshold. Once a
-run has lasted the dwell time, the event's onset is there, unless less than the refractory time has
-passed since the event's last onset. A run gives one onset at most, so the probability must fall
-below the threshold before the next one. An onset at sample t depends on samples up to t only.
+A run is a stretch of samples in which an event's probability is at or above its threshold. When a
+run has lasted for the dwell time, it gives an onset of the event. It gives none if the last onset
+of the event was less than the refractory time ago. A run gives at most one onset, so the
+probability must fall below the threshold before the next onset. An onset at sample t depends on
+samples up to t only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Samples = NDArray[np.int_]
 
 @dataclass(frozen=True)
 class Settings:
-    """What onsets are decided with; one value per event.
+    """The settings that decide onsets: one value of each kind per event.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class Settings:
     thresholds : tuple of float
         Probabilities.
     dwell_seconds, refractory_seconds : tuple of float
-        In s; a dwell time of 0 needs a single sample.
+        In s. With a dwell time of 0, one sample above the threshold is enough.
     """
 
     events: tuple[str, ...]
@@ -86,7 +87,7 @@ class Settings:
 
 
 def dwell_samples(seconds: float, rate: float) -> int:
-    """Turn a dwell time into samples: at least the one that reaches the threshold."""
+    """Turn a dwell time into samples, at least one."""
     return max(1, round(seconds * rate))
 
 
@@ -125,7 +126,7 @@ class State:
 
 
 class Decider:
-    """Decides onsets as the probabilities arrive, the same however they are cut into chunks.
+    """Decides onsets while the probabilities arrive. The chunks may have any size.
 
     Parameters
     ----------
@@ -135,7 +136,8 @@ class Decider:
     Attributes
     ----------
     state : State
-        Never changed in place, so keeping it is a snapshot, and setting it restores that.
+        It is replaced, never changed. So you can keep it as a snapshot, and set it to continue
+        from there.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -153,12 +155,12 @@ class Decider:
         Parameters
         ----------
         probabilities : ndarray, shape (n, E)
-            They follow those of the call before; n may be 0.
+            They follow those of the previous call; n may be 0.
 
         Returns
         -------
         list of Onset
-            By sample, then in the events' order.
+            Ordered by sample, then by the order of the events.
 
         Raises
         ------
@@ -205,8 +207,8 @@ def runs(above: NDArray[np.bool_], lasted: int = 0) -> tuple[Samples, Samples]:
     Returns
     -------
     starts, stops : ndarray of int
-        The first sample of each run, which is negative where it began in an earlier chunk; and the
-        sample after its last.
+        The first sample of each run, and the sample after its last one. The first sample is
+        negative if the run began in an earlier chunk.
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], above, [False]])))
     starts, stops = edges[::2].copy(), edges[1::2]

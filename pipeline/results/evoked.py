@@ -1,6 +1,7 @@
-"""The average response to each event: what the data set looks like, for the report alone.
+"""The average response to each event, for the report only.
 
-No prediction reads any of this, and so the windows may be centred and the filter without a phase.
+No prediction uses any of this. So these windows may reach past the event, and the filter may look
+ahead (zero phase).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pipeline.work.tasks import Report
 
 AROUND = (-1.0, 1.0)  # s around an event's centre
 LOWPASS_HZ = 20.0
-NOTHING = "nothing"  # what is in the file of a series without a whole epoch
+NOTHING = "nothing"  # the comment in the file of a series that has no complete epoch
 
 
 def average_series(
@@ -24,7 +25,8 @@ def average_series(
 ) -> None:
     """Average one series around each of its events (the work of one task).
 
-    Writes ``<name>-ave.fif``, one `mne.Evoked` an event that has a whole epoch, named after it.
+    Writes ``<name>-ave.fif``. It holds one `mne.Evoked` for each event that has a complete epoch;
+    the comment of each is the name of the event.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def average_series(
     assert recording.events is not None
     raw = recording.to_raw().set_annotations(None)
     before, after = (round(edge * about.rate) for edge in AROUND)
-    whole = range(-before, len(recording.signal) - after)  # centres with all of their epoch
+    whole = range(-before, len(recording.signal) - after)  # centres of complete epochs
     kept = recording.kept if recording.kept is not None else np.ones(len(recording.signal), bool)
     evokeds = []
     for column, event in enumerate(about.events):
@@ -65,7 +67,7 @@ def average_series(
 
 
 def grand_average(files: list[Path]) -> dict[str, mne.Evoked]:
-    """Average all series' responses, each trial counting the same.
+    """Average the responses of all series. Each trial has the same weight.
 
     Parameters
     ----------
@@ -75,7 +77,7 @@ def grand_average(files: list[Path]) -> dict[str, mne.Evoked]:
     Returns
     -------
     dict of str to mne.Evoked
-        By event, low-passed.
+        The low-passed average, by event.
     """
     found: dict[str, list[mne.Evoked]] = {}
     for file in files:

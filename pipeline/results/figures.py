@@ -14,10 +14,16 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from pipeline.data.recording import label_runs
+from pipeline.results.colors import event_color, event_style
 from pipeline.results.scoring import Score
 
 if TYPE_CHECKING:
     import mne
+
+AUC_ROWS = (
+    "pooled: all rows of all subjects together, as the competition scores; pooled_low to "
+    "pooled_high: its 95 % interval over trials; subject_mean: the mean of the subjects."
+)
 
 
 def roc_picture(
@@ -34,13 +40,16 @@ def roc_picture(
     result : Score
         Their AUCs, for the legend.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, axes = plt.subplots(figsize=(6, 5.4), layout="constrained")
     for column, (event, auc) in enumerate(result.events.items()):
         if auc is not None:
             false, true, _ = roc_curve(labels[:, column], scores[:, column])
-            axes.plot(false, true, label=f"{event}  {auc:.3f}")
+            axes.plot(
+                false, true, color=event_color(column), linestyle=event_style(column),
+                label=f"{event}  {auc:.3f}",
+            )  # fmt: skip
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title, aspect="equal")
     axes.legend(title="AUC", loc="lower right", fontsize="small")
@@ -68,11 +77,11 @@ def probability_picture(
     events : tuple of str
         The columns' names.
     rate : float
-        Rows a second.
+        Rows per second.
     title : str
-        Above the picture.
+        Stands above the picture.
     seconds : float
-        How much of it, around the middle of the series' events.
+        Length of the stretch, in s. It lies around the middle of the series' events.
     """
     active = np.flatnonzero(labels.any(axis=1))
     middle = int(np.median(active)) if len(active) else len(labels) // 2
@@ -83,7 +92,7 @@ def probability_picture(
         len(events), 1, sharex=True, figsize=(10, 1.25 * len(events) + 0.8), layout="constrained"
     )
     for column, (event, axes) in enumerate(zip(events, np.atleast_1d(panels), strict=True)):
-        color = f"C{column}"
+        color = event_color(column)
         for begin, end in label_runs(labels[first : first + span, column]):
             axes.axvspan(time[begin], time[end - 1], color=color, alpha=0.25, linewidth=0)
         shown = probabilities[first : first + span, column]
@@ -106,10 +115,10 @@ def learning_picture(path: Path, histories: dict[str, pd.DataFrame], title: str)
     path : Path
         The PNG.
     histories : dict of str to DataFrame
-        One a training, with the columns ``epoch``, ``loss``, ``valid_loss``, ``valid_auc_mean``
-        and ``best``.
+        One table per training, by the name of its model, with the columns ``epoch``, ``loss``,
+        ``valid_loss``, ``valid_auc_mean`` and ``best``.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for number, (name, history) in enumerate(histories.items()):
@@ -139,9 +148,9 @@ def heat_picture(path: Path, aucs: pd.DataFrame, title: str) -> None:
     path : Path
         The PNG.
     aucs : DataFrame, shape (subjects, E + 1)
-        By name; nan where there is none.
+        One row per subject, one column per event and the mean; nan where an AUC is undefined.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     size = 2 + 1.1 * aucs.shape[1], 1.6 + 0.34 * len(aucs)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
@@ -169,7 +178,9 @@ def reliability_picture(
     title: str,
     bins: int = 10,
 ) -> None:
-    """Draw how often an event is active where its probability is so high, and how often that is.
+    """Draw how often an event is active in the rows that have a certain probability.
+
+    A second panel shows how many rows have this probability.
 
     Parameters
     ----------
@@ -180,9 +191,9 @@ def reliability_picture(
     events : tuple of str
         The columns' names.
     title : str
-        Above the picture.
+        Stands above the picture.
     bins : int
-        Of equal width, between 0 and 1; those with fewer than 50 rows are not drawn.
+        Number of bins of equal width between 0 and 1. Bins with fewer than 50 rows are not drawn.
     """
     figure, (upper, lower) = plt.subplots(
         2, 1, sharex=True, figsize=(6, 7), height_ratios=(3, 1), layout="constrained"
@@ -195,8 +206,12 @@ def reliability_picture(
         with np.errstate(invalid="ignore"):
             said = np.bincount(place, probabilities[:, column], bins) / count
             seen = np.bincount(place, labels[:, column], bins) / count
-        upper.plot(said[enough], seen[enough], "o-", markersize=4, label=event)
-        lower.stairs(count, edges, color=f"C{column}")
+        color, style = event_color(column), event_style(column)
+        upper.plot(
+            said[enough], seen[enough], marker="o", markersize=4, color=color, linestyle=style,
+            label=event,
+        )  # fmt: skip
+        lower.stairs(count, edges, color=color, linestyle=style)
     upper.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
     upper.set(ylabel="share of rows in which the event is active", title=title)
     upper.legend(loc="upper left", fontsize="small")
@@ -215,20 +230,20 @@ def evoked_picture(
 ) -> None:
     """Draw the average response to each event: every channel's curve, and scalp maps.
 
-    Where channels have no known places there are no maps, and the title says so.
+    If the positions of the channels are not known, there are no maps, and the title says so.
 
     Parameters
     ----------
     path : Path
         The PNG.
     evokeds : dict of str to mne.Evoked
-        By event.
+        The average response, by event.
     title : str
-        Above the picture.
+        Stands above the picture.
     times : tuple of float
-        Of the maps, in s.
+        Times of the maps, in s from the event.
     """
-    import mne  # here, because the other pictures need none of it
+    import mne  # here, because the other pictures do not need it
 
     rows = len(evokeds)
     places = [channel["loc"][:3] for each in evokeds.values() for channel in each.info["chs"]]
@@ -258,6 +273,8 @@ def evoked_picture(
                 contours=0, res=48,
             )  # fmt: skip
             axes.set_title(f"{time:g} s, ±{1e6 * limit:.0f} µV", fontsize="small")
+    for above in panels[:-1, 0]:
+        above.tick_params(labelbottom=False)
     panels[-1, 0].set_xlabel("time from the event's centre (s)")
     figure.suptitle(title)
     figure.savefig(path, dpi=90)
@@ -284,23 +301,23 @@ def write_report(
     Parameters
     ----------
     path : Path
-        The file; it needs nothing beside it.
+        The file. It holds the pictures too, so it can be sent or moved alone.
     title : str
-        Of the page.
+        Title of the page.
     aucs : DataFrame
         From `pipeline.results.scoring.table`.
     pictures : dict of str to Path
-        PNG files by their heading.
+        PNG files, by the heading above each.
     configuration : str
-        YAML.
+        The whole configuration, as YAML.
     decisions : DataFrame of str, optional
-        One row per event.
+        The decided onsets: one row per event.
     """
-    import mne  # here, because drawing needs none of it
+    import mne  # here, because the pictures do not need it
 
     page = mne.Report(title=title, verbose=False)
     table = aucs.to_html(float_format="%.4f", classes="table table-striped", border=0, na_rep="")
-    page.add_html(table, "Area under the ROC curve", tags=("auc",))
+    page.add_html(f"<p>{AUC_ROWS}</p>{table}", "Area under the ROC curve", tags=("auc",))
     if decisions is not None:
         table = decisions.to_html(classes="table table-striped", border=0)
         page.add_html(table, "Onsets (in brackets: 95 % over trials)", tags=("decisions",))
@@ -311,7 +328,7 @@ def write_report(
 
 
 def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str) -> None:
-    """Draw what methods score against what they take to fit.
+    """Draw the AUC of each method against the minutes that its fit takes.
 
     Parameters
     ----------
@@ -320,7 +337,7 @@ def cost_picture(path: Path, points: dict[str, tuple[float, float]], title: str)
     points : dict of str to (float, float)
         Minutes and AUC by the method's name.
     title : str
-        Above the picture.
+        Stands above the picture.
     """
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for number, (name, (minutes, auc)) in enumerate(points.items()):

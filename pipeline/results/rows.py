@@ -6,12 +6,12 @@ import numpy as np
 
 
 def hold(values: np.ndarray, every: int, rows: int) -> np.ndarray:
-    """Spread predictions at every ``every``-th row over all rows: each is held until the next.
+    """Give every recorded row a prediction: it keeps the last one until the next one is there.
 
     Parameters
     ----------
     values : ndarray, shape (T', E)
-        Row k belongs to the recording's row ``k * every``.
+        Predictions; row k of them belongs to row ``k * every`` of the recording.
     every : int
         Recorded rows per prediction.
     rows : int
@@ -25,22 +25,22 @@ def hold(values: np.ndarray, every: int, rows: int) -> np.ndarray:
 
 
 def scored_rows(kept: np.ndarray, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Say which rows of a series are scored, and by which prediction, where some are left out.
+    """Say which rows of a series are scored, and with which prediction, if some are left out.
 
     Parameters
     ----------
     kept : ndarray of bool, shape (T,)
-        False where a row is left out. Predictions are there for kept rows only, of every
-        ``every``-th row.
+        False where a row is left out. There is a prediction for every ``every``-th row, if that
+        row is kept.
     every : int
         Recorded rows per prediction.
 
     Returns
     -------
     rows : ndarray of int, shape (n,)
-        Kept rows whose prediction is there.
+        The kept rows that have a prediction.
     at : ndarray of int, shape (n,)
-        Where each one's prediction stands.
+        The index of the prediction of each of these rows.
     """
     predicted = kept[::every]
     rows = np.flatnonzero(kept & np.repeat(predicted, every)[: len(kept)])

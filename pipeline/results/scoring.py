@@ -18,7 +18,7 @@ class Score:
     Parameters
     ----------
     events : dict of str to float or None
-        None where the event's column holds one class only: its AUC is undefined.
+        By event. None where the labels are all 0 or all 1: the AUC is undefined there.
     """
 
     events: dict[str, float | None]
@@ -42,15 +42,15 @@ class Score:
 def score(labels: np.ndarray, scores: np.ndarray, events: tuple[str, ...]) -> Score:
     """Score predictions with the area under the ROC curve of each event's column.
 
-    The competition's metric is the mean of these over all rows of all subjects together, so hand it
-    those.
+    The competition's metric is the mean of these AUCs, each over the rows of all subjects together.
+    So pass the rows of all subjects to get it.
 
     Parameters
     ----------
     labels : ndarray, shape (T, E)
         Zeros and ones.
     scores : ndarray, shape (T, E)
-        Anything that grows with the probability; ties count half.
+        Anything that is larger where the event is more likely. Equal scores count half.
     events : tuple of str
         The columns' names.
 
@@ -108,7 +108,7 @@ def held_out_line(
 
 
 def table(rows: dict[str, Score]) -> pd.DataFrame:
-    """Put scores under each other: one row each, a column per event and the mean."""
+    """Make a table of scores: one row per score, one column per event and one for the mean."""
     frame = pd.DataFrame({name: each.row() for name, each in rows.items()}).T
     return frame.astype(float)
 

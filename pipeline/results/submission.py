@@ -1,4 +1,4 @@
-"""Predictions to a checked Kaggle file."""
+"""Write predictions as a Kaggle submission, and check a submission."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _first(ids: pa.Array, known: pa.Array) -> tuple[int, str] | None:
 
 
 def check_submission(path: Path, expected: pa.Array, events: tuple[str, ...]) -> int:
-    """Check a submission as strictly as Kaggle, and in its order too.
+    """Check a submission as strictly as Kaggle does, and also the order of its rows.
 
     Parameters
     ----------
@@ -53,8 +53,9 @@ def check_submission(path: Path, expected: pa.Array, events: tuple[str, ...]) ->
     Raises
     ------
     DataError
-        Naming the file, the line and which rule is broken: the header, a row that is foreign,
-        doubled, missing or out of order, a value that is no probability.
+        If a rule is broken; the message names the file and the line. The header must be right;
+        every test row must be there once, in order, and no other row; every value must be a
+        probability.
     """
     table = read_table(RawFile(path), list(events), MOST_SUBMISSION_BYTES)
     ids, name = table.written_ids(), printable(str(path))
@@ -85,18 +86,18 @@ def write_submission(
     events: tuple[str, ...],
     sample: RawFile | None = None,
 ) -> int:
-    """Write a submission and check it before it is renamed into place.
+    """Write a submission. It is checked before it gets its final name.
 
     Parameters
     ----------
     path : Path
         The file.
     probabilities : dict of str to ndarray, each (T, E)
-        One entry a test series, ordered by (subject, series) as numbers.
+        One entry per test series, ordered by the numbers of subject and series.
     events : tuple of str
         The columns after ``id``.
     sample : RawFile, optional
-        Kaggle's sample submission; its rows and their order are then the rule.
+        Kaggle's sample submission. If given, the submission has its rows, in its order.
 
     Returns
     -------
@@ -106,7 +107,7 @@ def write_submission(
     Raises
     ------
     DataError
-        When the sample asks for a row that was not predicted or lacks one that was.
+        If the sample has a row that was not predicted, or lacks a row that was.
     """
     ids = expected_ids({name: len(each) for name, each in probabilities.items()})
     values = np.concatenate(list(probabilities.values())).astype(np.float32)

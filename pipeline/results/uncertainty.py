@@ -1,4 +1,4 @@
-"""How far a score could have fallen otherwise: the AUC's interval over trials."""
+"""How much the AUC would vary with other trials: its 95 % interval."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-BINS = 2000  # of the scores' ranks, which are exact enough: intervals are a hundred times wider
+BINS = 2000  # for the scores' ranks; intervals are a hundred times wider than the error of this
 
 
 def trial_of_row(labels: NDArray) -> NDArray[np.int_]:
-    """Say of each row of one series which trial it is of: HandStart, the first column, begins one.
+    """Give the trial of each row of one series: HandStart, the first column, begins a trial.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def trial_of_row(labels: NDArray) -> NDArray[np.int_]:
 
 
 def number_trials(labels: list[NDArray]) -> tuple[list[NDArray[np.int_]], int]:
-    """Give each trial of all series a number of its own.
+    """Give each trial of all series a number that no other trial has.
 
     Parameters
     ----------
@@ -38,9 +38,10 @@ def number_trials(labels: list[NDArray]) -> tuple[list[NDArray[np.int_]], int]:
     Returns
     -------
     trials : list of ndarray of int, each of shape (T,)
-        As `trial_of_row`; what is before a series' first trial has a number of its own.
+        The number of each row's trial. The rows before the first trial of a series count as a
+        trial, too.
     count : int
-        How many numbers there are.
+        How many trials there are.
     """
     trials, offset = [], 0
     for one in labels:
@@ -50,7 +51,7 @@ def number_trials(labels: list[NDArray]) -> tuple[list[NDArray[np.int_]], int]:
 
 
 def draw_trials(count: int) -> NDArray[np.float64]:
-    """Draw as many trials as there are, with replacement, again and again.
+    """Draw as many trials as there are, with replacement, `RESAMPLES` times.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def draw_trials(count: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (RESAMPLES, count)
-        How often each draw has each trial; the same in every call.
+        How often each draw contains each trial. Every call gives the same draws.
     """
     random = np.random.default_rng(0)
     return random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
@@ -69,22 +70,23 @@ def draw_trials(count: int) -> NDArray[np.float64]:
 def auc_interval(
     labels: list[NDArray], scores: list[NDArray], share: float = 0.95
 ) -> NDArray[np.float64]:
-    """Give the interval of each event's pooled AUC, and of their mean, by drawing trials anew.
+    """Give the interval of each event's pooled AUC, and of their mean, by drawing whole trials.
 
-    Rows of one trial are alike and so are not drawn on their own (block bootstrap; Efron &
-    Tibshirani 1993, ch. 8).
+    The rows of one trial are not independent, so single rows are not drawn (block bootstrap;
+    Efron & Tibshirani 1993, ch. 8).
 
     Parameters
     ----------
     labels, scores : list of ndarray, each of shape (T, E)
         By series.
     share : float
-        Of the draws within the interval.
+        Share of the draws that lie within the interval.
 
     Returns
     -------
     ndarray, shape (2, E + 1)
-        Low and high, the mean's last; nan where an AUC is undefined.
+        The lower and the upper end. The last column is that of the mean; nan where an AUC is
+        undefined.
     """
     trials, count = number_trials(labels)
     number, truth, together = (np.concatenate(part) for part in (trials, labels, scores))
@@ -98,7 +100,7 @@ def auc_interval(
     drawn = np.column_stack([drawn, drawn.mean(axis=1)])
     tail = 100 * (1 - share) / 2
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that a column is nan throughout
+        warnings.simplefilter("ignore", RuntimeWarning)  # if a column is all nan
         return np.nanpercentile(drawn, [tail, 100 - tail], axis=0)
 
 

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,9 +28,6 @@ from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
 from pipeline.results.rows import hold, sigmoid
 from pipeline.work.machine import threads
-
-# Numbers of threads belong to the whole process: while one call has set them, others wait.
-ONE_AT_A_TIME = Lock()
 
 # What JSON and PyTorch raise on files that are cut, damaged or something else.
 UNREADABLE = (
@@ -172,7 +168,7 @@ class FittedRecipe:
         self.demand_subject(subject)
         signal = self.checked(signal)
         # Too large a number overflows on the way; that is refused below.
-        with ONE_AT_A_TIME, threads(1), np.errstate(over="ignore", invalid="ignore"):
+        with threads(1), np.errstate(over="ignore", invalid="ignore"):
             held = hold(self.logits(signal, subject), self.every, len(signal))
         if not np.isfinite(held).all():
             raise self.too_large(signal)

@@ -21,9 +21,9 @@ from pipeline.data.names import Id
 from pipeline.features.interface import Features
 from pipeline.features.registry import make_features
 from pipeline.results.rows import sigmoid
-from pipeline.serving.fitted_recipe import ONE_AT_A_TIME, FittedRecipe, less_the_first
+from pipeline.serving.fitted_recipe import FittedRecipe, less_the_first
 from pipeline.serving.snapshot import fingerprint, pack, unpack
-from pipeline.work.machine import Threads
+from pipeline.work.machine import threads
 
 ROW = "row {} of the chunk"
 
@@ -81,10 +81,10 @@ class Stream:
         self._banks: list[Features] = []
         self._top = self._level(recipe, {})
         self._channels = len(recipe.about.channels)
-        self._threads = Threads(1)
         self._start = self._fresh()
         self._state = self._start
-        self.push(np.zeros((1, self._channels)))  # loads and prepares all that is needed
+        with threads(1):  # also for the libraries that the first push loads
+            self.push(np.zeros((1, self._channels)))
         self.reset()
 
     def _level(self, recipe: FittedRecipe, known: dict[str, int]) -> _Level:
@@ -147,7 +147,7 @@ class Stream:
         raw = chunk
         if self.recipe.about.relative:
             chunk = less_the_first(chunk, first)
-        with ONE_AT_A_TIME, self._threads, np.errstate(over="ignore", invalid="ignore"):
+        with threads(1, all_loaded=True), np.errstate(over="ignore", invalid="ignore"):
             features, banks = self._features(chunk, state)
             held, levels = self._predict(features, state, len(chunk))
         if not np.isfinite(held).all():
@@ -171,29 +171,44 @@ class Stream:
 
     def _predict(self, features: list, state: dict[str, Any], rows: int) -> tuple[np.ndarray, list]:
         """Give the logits at each sample of a chunk, shape (n, E), and the levels' new states."""
-        begin, old, new = state["rows"], iter(state["levels"]), []
+        after: list[dict[str, Any]] = []
+        chunk = range(state["rows"], state["rows"] + rows)
+        held = self._held(self._top, 1, chunk, features, iter(state["levels"]), after)
+        return held, after
 
-        def held(level: _Level, every: int) -> np.ndarray:
-            """Give a level's logits at the multiples of ``every`` within the chunk."""
-            before = next(old)
-            after = dict(before)
-            new.append(after)
-            step = level.recipe.every
-            if level.members:
-                ready = np.concatenate([held(member, step) for member in level.members], axis=1)
-            else:
-                ready = features[level.bank]
-            logits = before["logits"][None]
-            if len(ready):
-                detector = level.recipe.detectors[self.subject]
-                fresh, after["detector"] = detector.push(ready, before["detector"])
-                logits = np.concatenate([logits, fresh])
-                after["logits"] = fresh[-1]
-            at = np.arange(begin + -begin % every, begin + rows, every)
-            # The latest prediction by then: row 0 is the one before the chunk.
-            return logits[at // step - (begin - 1) // step]
+    # A method, because a function within `_predict` that calls itself is a cycle of references. It
+    # would keep each chunk's features and states until Python looks for such cycles.
+    def _held(
+        self,
+        level: _Level,
+        every: int,
+        chunk: range,
+        features: list,
+        old: Iterator[dict[str, Any]],
+        new: list[dict[str, Any]],
+    ) -> np.ndarray:
+        """Give a level's logits at the multiples of ``every`` within the chunk.
 
-        return held(self._top, 1), new
+        The next state of ``old`` is the level's; its new one, and its members', go into ``new``.
+        """
+        before = next(old)
+        after = dict(before)
+        new.append(after)
+        step, begin = level.recipe.every, chunk.start
+        if level.members:
+            parts = [self._held(each, step, chunk, features, old, new) for each in level.members]
+            ready = np.concatenate(parts, axis=1)
+        else:
+            ready = features[level.bank]
+        logits = before["logits"][None]
+        if len(ready):
+            detector = level.recipe.detectors[self.subject]
+            fresh, after["detector"] = detector.push(ready, before["detector"])
+            logits = np.concatenate([logits, fresh])
+            after["logits"] = fresh[-1]
+        at = np.arange(begin + -begin % every, chunk.stop, every)
+        # The latest prediction by then: row 0 is the one before the chunk.
+        return logits[at // step - (begin - 1) // step]
 
     def snapshot(self) -> bytes:
         """Give the stream's state: `restore` continues from it, in another process, too.

@@ -155,6 +155,13 @@ class Context:
         return sorted(identity(subject) for subject in data.subjects)
 
     @property
+    def decides(self) -> bool:
+        """Whether onsets are decided: if wanted, or where they are written and nobody says no."""
+        enabled = self.config.decisions.enabled
+        written = not self.config.dataset.SUBMISSION and len(self.train_series) > 1
+        return written if enabled is None else enabled
+
+    @property
     def bank(self) -> dict[str, Any]:
         """The group ``filter``, plain: what the features are computed with."""
         return plain(self.config.filter)
@@ -245,7 +252,7 @@ class Context:
             evaluate.__name__, report.__name__, submit.__name__, predictions.__name__,
         )  # fmt: skip
         read: list[Any] = [self.config.recipe, self.subjects]
-        if self.config.decisions.enabled:
+        if self.decides:
             code = (*code, decide.__name__)
             read.append(plain(self.config.decisions))
         return Folder(parent, self.config.recipe, read, code, self.train_folder.key)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.data.recording import Description, series_name
+from pipeline.data.recording import Description
 from pipeline.results import decision_figures
 from pipeline.results.decision_scores import (
     Choice,
@@ -29,6 +29,7 @@ from pipeline.results.decision_scores import (
 )
 from pipeline.results.decisions import Decider, Settings
 from pipeline.results.rows import hold, sigmoid
+from pipeline.stages.ingest import kept_path
 from pipeline.stages.jobs import Job, fold_jobs, jobs, logits_file, place
 from pipeline.work.tasks import Report, Task
 
@@ -40,8 +41,10 @@ PICTURES = {
     "alarms": "Hit rate and false alarms per minute",
     "delays": "Delay of the detected onsets",
 }
-Predicted = tuple[Path, Path]
-"""The logits of a series, (T', E), and its labels, (T, E)."""
+Predicted = tuple[Path, Path, Path | None]
+"""The logits of a series, (T', E), its labels, (T, E), and, where some rows are left out, which are
+kept, (T,)."""
+LEFT_OUT = -30.0  # logit of rows that are left out: nothing is decided there
 
 
 def files(context: Context) -> tuple[str, ...]:
@@ -54,8 +57,22 @@ def files(context: Context) -> tuple[str, ...]:
 
 
 def training_jobs(context: Context, found: Sequence[Series]) -> list[Job]:
-    """Plan the fits whose predictions choose the settings."""
-    return fold_jobs(context, found, context.config.decisions.folds)
+    """Plan the fits whose predictions choose the settings.
+
+    A subject may have too few training series with events for a fold; it is left out of that.
+    """
+
+    def has_events(raw: Series) -> bool:
+        file = context.ingest_folder.path / f"{raw.name}_events.npy"
+        return not file.exists() or bool(np.load(file, mmap_mode="r").any())
+
+    count = min(context.config.decisions.folds, len(context.train_series))
+    return [job for job in fold_jobs(context, found, count, has_events) if job.predict]
+
+
+def possible(context: Context, found: Sequence[Series]) -> bool:
+    """Tell whether onsets are decided: wanted, and there is something to choose them on."""
+    return context.decides and bool(training_jobs(context, found))
 
 
 def task(context: Context, found: Sequence[Series]) -> Task:
@@ -69,9 +86,9 @@ def task(context: Context, found: Sequence[Series]) -> Task:
         }
         labels = context.ingest_folder.path
         return [
-            (places[key], labels / f"{series_name(*key)}_events.npy")
-            for key in ((raw.subject, raw.series) for raw in found)
-            if key in places
+            (places[key], labels / f"{raw.name}_events.npy", kept_path(context, raw))
+            for raw in found
+            if (key := (raw.subject, raw.series)) in places
         ]
 
     training = predicted(training_jobs(context, found), held_out=False)
@@ -81,7 +98,7 @@ def task(context: Context, found: Sequence[Series]) -> Task:
         options.thresholds, tuple(options.dwell_seconds), tuple(options.refractory_seconds),
         options.tolerance_seconds, options.most_false_alarms_per_minute,
     )  # fmt: skip
-    inputs = [path for pair in (*training, *held_out) for path in pair]
+    inputs = [path for each in (*training, *held_out) for path in each if path is not None]
     return Task(
         context.results_folder, "decide", tuple(inputs), files(context), work,
         {
@@ -108,7 +125,7 @@ def work(
     table_file, settings_file, alarms_file, delays_file = (scratch / file for file in outputs)
     settings = chosen_settings(training, grid, about, every)
     settings.save(settings_file)
-    logits, labels = _load(held_out)
+    logits, labels = _load(held_out, every)
     outcomes = decided(settings, logits, labels, every, grid.tolerance_seconds)
     table = decision_table(settings, outcomes)
     table.to_csv(table_file)
@@ -132,7 +149,7 @@ def chosen_settings(
     Parameters
     ----------
     training : list of (Path, Path)
-        Out-of-fold logits and labels.
+        Out-of-fold logits and labels, see `Predicted`.
     grid : Grid
         What is tried.
     about : Description
@@ -140,7 +157,7 @@ def chosen_settings(
     every : int
         Recorded rows per prediction.
     """
-    logits, labels = _load(training)
+    logits, labels = _load(training, every)
     choices = [
         choose(_timeline(logits, labels, column, about.rate, every, grid), grid)
         for column in range(len(about.events))
@@ -238,11 +255,19 @@ def show(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(shown, orient="index")
 
 
-def _load(predicted: list[Predicted]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return (
-        [np.load(logits) for logits, _ in predicted],
-        [np.load(labels) for _, labels in predicted],
-    )
+def _load(predicted: list[Predicted], every: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Give the logits and the labels; nothing happens in rows that are left out."""
+    logits, labels = [], []
+    for logits_file_, labels_file, kept_file in predicted:
+        values, truth = np.load(logits_file_), np.load(labels_file)
+        if kept_file is not None:
+            kept = np.load(kept_file)
+            whole = np.full((len(kept[::every]), truth.shape[1]), LEFT_OUT, dtype=values.dtype)
+            whole[kept[::every]] = values
+            values, truth = whole, truth * kept[:, None]
+        logits.append(values)
+        labels.append(truth)
+    return logits, labels
 
 
 def _timeline(

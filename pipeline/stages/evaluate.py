@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline.data.names import series_name, subject_name
 from pipeline.data.recording import Description
 from pipeline.results import figures, scoring
+from pipeline.results.rhythm import Rhythm
 from pipeline.results.rows import hold, scored_rows, sigmoid
 from pipeline.results.uncertainty import auc_interval
 from pipeline.stages.ingest import kept_path
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
+# Rows of the table for data sets that bring their own events: what needs no EEG.
+RHYTHM = {
+    "cues_told": "knows when each event before took place, from its onset on, but not which it was",
+    "cues_foretold": "knows each event before only once its label is over",
+    "chance": "knows nothing",
+}
 # What is drawn of the held-out series, with the headings in the report.
 PICTURES = {
     "roc": "ROC curves",
@@ -46,10 +53,18 @@ def task(context: Context, found: Sequence[Series]) -> Task:
     series = {(raw.subject, raw.series): raw for raw in found}
     kept = [kept_path(context, series[key]) for key in keys]
     histories = [context.train_folder.path / job.lines for job in planned]
+    learned = sorted({key for job in planned for key in job.fit})
+    if context.config.dataset.SUBMISSION:  # whose rhythm is known: docs/benchmark.md
+        learned = []
+    training = {
+        key: context.ingest_folder.path / f"{series_name(*key)}_events.npy" for key in learned
+    }
     return Task(
-        context.results_folder, "evaluate", (*logits, *labels, *filter(None, kept), *histories),
+        context.results_folder, "evaluate",
+        (*logits, *labels, *filter(None, kept), *histories, *training.values()),
         files(context), work,
         {
+            "training": training,
             "keys": keys, "logits": logits, "labels": labels, "kept": kept, "histories": histories,
             "outputs": files(context), "about": context.about, "every": context.every,
             "name": context.name,
@@ -62,6 +77,7 @@ def work(
     scratch: Path,
     report: Report,
     *,
+    training: dict[Key, Path],
     keys: list[Key],
     logits: list[Path],
     labels: list[Path],
@@ -73,15 +89,19 @@ def work(
     name: str,
 ) -> None:
     """Score the held-out series, and draw."""
-    truth, scores = {}, {}
+    truth, scores, whole, scored = {}, {}, {}, {}
     for key, logit_file, label_file, kept_file in zip(keys, logits, labels, kept, strict=True):
-        truth[key] = np.load(label_file)
+        truth[key] = whole[key] = np.load(label_file)
         if kept_file is None:
             scores[key] = hold(np.load(logit_file), every, len(truth[key]))
+            scored[key] = np.arange(len(truth[key]))
         else:
-            rows, at = scored_rows(np.load(kept_file), every)
-            truth[key], scores[key] = truth[key][rows], np.load(logit_file)[at]
+            scored[key], at = scored_rows(np.load(kept_file), every)
+            truth[key], scores[key] = truth[key][scored[key]], np.load(logit_file)[at]
     table = auc_table(truth, scores, about.events)
+    if training:
+        known = {key: np.load(file) for key, file in training.items()}
+        table = pd.concat([table, rhythm_rows(known, whole, scored, about)])
     table.to_csv(scratch / outputs[0])
     drawn = dict(zip(PICTURES, (scratch / output for output in outputs[1:]), strict=True))
     _draw(drawn, table, truth, scores, about, name)
@@ -123,6 +143,47 @@ def auc_table(
     interval = auc_interval(list(truth.values()), list(scores.values()))
     table.loc["pooled_low"], table.loc["pooled_high"] = interval
     return table
+
+
+def rhythm_rows(
+    training: dict[Key, np.ndarray],
+    held_out: dict[Key, np.ndarray],
+    scored: dict[Key, np.ndarray],
+    about: Description,
+) -> pd.DataFrame:
+    """Score what looks at no EEG; see `RHYTHM`.
+
+    Parameters
+    ----------
+    training, held_out : dict of (subject, series) to ndarray, each of shape (T, E)
+        Labels; each subject's rhythm is learned from its own training series, or from all where it
+        has none.
+    scored : dict of (subject, series) to ndarray of int, each of shape (n,)
+        The rows of each held-out series that are scored.
+    about : Description
+        Events and rate.
+
+    Returns
+    -------
+    DataFrame
+        A column per event and their mean. The rows are pooled AUCs and their 95 % intervals over
+        trials: ``cues_told``, ``cues_told_low``, ``cues_told_high``, ..., ``chance``.
+    """
+    truth = {key: labels[scored[key]] for key, labels in held_out.items()}
+    together = np.concatenate(list(truth.values()))
+    rows: dict[str, Sequence[float]] = {}
+    for name in ("cues_told", "cues_foretold"):
+        scores = {}
+        for key, labels in held_out.items():
+            own = [each for (subject, _), each in training.items() if subject == key[0]]
+            rhythm = Rhythm.fit(own or list(training.values()), about.rate, name == "cues_told")
+            scores[key] = rhythm.predict(labels)[scored[key]]
+        pooled = scoring.score(together, np.concatenate(list(scores.values())), about.events)
+        low, high = auc_interval(list(truth.values()), list(scores.values()))
+        rows[name] = scoring.table({name: pooled}).loc[name].to_list()
+        rows[f"{name}_low"], rows[f"{name}_high"] = low, high
+    rows["chance"] = [0.5] * (len(about.events) + 1)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*about.events, scoring.MEAN])
 
 
 def _draw(

@@ -19,6 +19,7 @@ from pipeline.config.options import Config, Stage
 from pipeline.data.series import Series
 from pipeline.data.sources import finder
 from pipeline.results import scoring
+from pipeline.results.predictions import THRESHOLD
 from pipeline.stages import (
     bids,
     decide,
@@ -62,7 +63,7 @@ class Result:
     decisions: pd.DataFrame | None = None
 
 
-def run(config: Config, say: Say = print) -> Result:
+def run(config: Config, say: Say = print, given: record.Given | None = None) -> Result:
     """Run the pipeline as far as ``config.stage`` says.
 
     Parameters
@@ -71,6 +72,9 @@ def run(config: Config, say: Say = print) -> Result:
         Composed and checked.
     say : callable
         Prints a line.
+    given : Given, optional
+        What the user set on the command line. With it, the end of a submission says with which
+        command the fitted model can be watched.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def run(config: Config, say: Say = print) -> Result:
     if recorded:
         context.tracker.check()
     try:
-        result = _go(context, config.stage)
+        result = _go(context, config.stage, given)
         if recorded:
             pooled = {} if result.auc is None else result.auc.loc["pooled"].dropna().to_dict()
             context.tracker.join({f"auc_{event}": value for event, value in pooled.items()})
@@ -98,7 +102,7 @@ def run(config: Config, say: Say = print) -> Result:
     return result
 
 
-def _go(context: Context, stage: Stage) -> Result:
+def _go(context: Context, stage: Stage, given: record.Given | None) -> Result:
     say = context.say
     if stage is Stage.check:
         check(context)
@@ -130,7 +134,10 @@ def _go(context: Context, stage: Stage) -> Result:
     say(f"\nAUC on series {held_out} ({context.name})\n")
     say(scoring.show(auc) + "\n")
     say("pooled: all subjects' rows together; pooled_low to pooled_high: its 95 % interval\n")
-    decisions = read_decisions(context)
+    for row, meaning in evaluate.RHYTHM.items():
+        if row in auc.index:
+            say(f"{row}: looks at no EEG; {meaning}")
+    decisions = read_decisions(context, found)
     if decisions is not None:
         tolerance = context.config.decisions.tolerance_seconds
         say("Onsets, chosen on the training series; in brackets: 95 % over trials\n")
@@ -142,7 +149,8 @@ def _go(context: Context, stage: Stage) -> Result:
     fit_final(context, found)
     path = write_predictions(context, found)
     write_whole(folder / "config.yaml", lambda hidden: write_text(hidden, context.settings))
-    say(str(path))
+    for line in [*record.next_step(context, found, given), str(path)]:
+        say(line)
     return Result(folder, path, auc, decisions)
 
 
@@ -207,7 +215,7 @@ def score(context: Context, found: Sequence[Series]) -> pd.DataFrame:
     """Score the validating models on their held-out series, and write the report."""
     task = evaluate.task(context, found)
     done = context.run("evaluate", [task]).done
-    decided = decide_onsets(context, found) if context.config.decisions.enabled else None
+    decided = decide_onsets(context, found) if decide.possible(context, found) else None
     if decided:
         done += context.run("decide", [decided]).done
     averages = report.evoked_tasks(context, found)
@@ -217,7 +225,7 @@ def score(context: Context, found: Sequence[Series]) -> pd.DataFrame:
     done += context.run("report", [report.task(context, task.paths(), onsets, paths)]).done
     auc = pd.read_csv(task.paths()[0], index_col=0)
     if context.tracker.wants(bool(done)):
-        record.scores(context, found, auc, read_decisions(context))
+        record.scores(context, found, auc, read_decisions(context, found))
     return auc
 
 
@@ -227,9 +235,9 @@ def decide_onsets(context: Context, found: Sequence[Series]) -> Task:
     return decide.task(context, found)
 
 
-def read_decisions(context: Context) -> pd.DataFrame | None:
-    """Read the table of decided onsets; None if they are not enabled."""
-    if not context.config.decisions.enabled:
+def read_decisions(context: Context, found: Sequence[Series]) -> pd.DataFrame | None:
+    """Read the table of decided onsets; None if there are none."""
+    if not decide.possible(context, found):
         return None
     return pd.read_csv(context.results_folder.path / decide.files(context)[0], index_col=0)
 
@@ -241,6 +249,11 @@ def write_predictions(context: Context, found: Sequence[Series]) -> Path:
         done, files = context.run("submit", [task]).done, task.paths()
         path = files[0]
     else:
+        if not decide.possible(context, found):
+            say = "decisions.enabled=false" if context.config.decisions.enabled is False else (
+                "fewer than two training series to choose thresholds on"
+            )  # fmt: skip
+            context.say(f"onsets: where a probability rises to {THRESHOLD:g} ({say})")
         tasks = predictions.tasks(context, found)
         done, files = context.run("predict", tasks, context.workers).done, []
         files = [path for task in tasks for path in task.paths()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,14 +139,38 @@ def folds(series: Sequence[Id], count: int) -> list[list[Id]]:
     return [[ordered[i] for i in fold] for fold in np.array_split(range(len(ordered)), count)]
 
 
-def fold_jobs(context: Context, found: Sequence[Series], count: int) -> list[Job]:
-    """Plan the fits that predict the training series themselves, a fold at a time."""
+def fold_jobs(
+    context: Context,
+    found: Sequence[Series],
+    count: int,
+    teaches: Callable[[Series], bool] | None = None,
+) -> list[Job]:
+    """Plan the fits that predict the training series themselves, a fold at a time.
+
+    Parameters
+    ----------
+    context : Context
+        Of the recipe.
+    found : sequence of Series
+        All.
+    count : int
+        How many folds.
+    teaches : callable, optional
+        Says whether a series can be learned from. A fold then leaves out the subjects whom no
+        series outside of it teaches. Without it they are refused.
+    """
     series, planned = context.train_series, []
     for fold in folds(series, count):
         rest = [s for s in series if s not in fold]
+        chosen = list(found)
+        if teaches:
+            able = {raw.subject for raw in found if raw.series in rest and teaches(raw)}
+            chosen = [raw for raw in found if raw.subject in able]
+        if not chosen:
+            continue
         name = "without" + "-".join(in_file_name(s) for s in fold)
         planned += [
-            replace(job, folds=count) for job in _jobs(context, found, name, rest, [], fold)
+            replace(job, folds=count) for job in _jobs(context, chosen, name, rest, [], fold)
         ]
     return planned
 

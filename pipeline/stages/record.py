@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from pipeline.config.live import is_read
 from pipeline.data.recording import Recording
 from pipeline.results import scoring
 from pipeline.serving.fitted_recipe import export
@@ -27,6 +30,22 @@ if TYPE_CHECKING:
 
 DECISIONS = "decisions.json"
 """Beside a fitted recipe in its MLflow model: what onsets are decided with, if it was chosen."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user set on the command line.
+
+    Parameters
+    ----------
+    dataset : str
+        A file of ``conf/dataset``.
+    keys : tuple of str
+        All else, each as ``key=value``.
+    """
+
+    dataset: str
+    keys: tuple[str, ...]
 
 
 def scores(
@@ -92,13 +111,47 @@ def model(context: Context, found: Sequence[Series], files: list[Path]) -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "recipe"
         export_recipe(context, found, folder)
-        if context.config.decisions.enabled:
+        if decide.possible(context, found):
             settings = context.results_folder.path / decide.files(context)[1]
             shutil.copyfile(settings, folder / DECISIONS)
         auc = pd.read_csv(context.results_folder.path / context.file("auc", "csv"), index_col=0)
         context.tracker.model(
             FittedModel(folder, example, context.about.events, first.subject, auc)
         )
+
+
+def next_step(context: Context, found: Sequence[Series], given: Given | None) -> list[str]:
+    """Say which model was logged, and how to watch it on a test recording.
+
+    Parameters
+    ----------
+    context : Context
+        Of a recipe that is fitted.
+    found : sequence of Series
+        All.
+    given : Given or None
+        What the user set; None if not known.
+
+    Returns
+    -------
+    list of str
+        Lines to print; none if there is no model.
+    """
+    address = context.tracker.logged_model()
+    if address is None:
+        return []
+    lines = [f"fitted model: {address}"]
+    if given is not None:
+        keys = {each: each.lstrip("+").partition("=")[0] for each in given.keys}
+        read = [each for each, key in keys.items() if is_read("replay", key)]
+        first = next(raw for raw in found if not raw.labelled)
+        wanted = [f"model={address}", f"subject={first.subject}", f"series={first.series}", *read]
+        text = " ".join(quote(each) for each in wanted)
+        # In double quotes, the shell would read these three signs; and make would read a dollar.
+        plain = not set(text) & set('"`\\$')
+        arguments = f'ARGS="{text}"' if plain else quote(f"ARGS={text}".replace("$", "$$"))
+        lines.append(f"watch it detect: make replay DATASET={given.dataset} {arguments}")
+    return lines
 
 
 def export_recipe(context: Context, found: Sequence[Series], folder: Path) -> None:

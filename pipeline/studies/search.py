@@ -1,11 +1,12 @@
-"""`make sweep`: search a recipe's most telling parameters, and write the best as a new recipe.
+"""`make sweep`: search a recipe's most important parameters, and write the best as a new recipe.
 
-``python -m pipeline.studies.search [trials=20] [study=NAME] [overrides]`` asks Optuna for values, a
-trial at a time, and runs the pipeline with them. Trials learn from the first of the training series
-and are scored on the last; the held-out series choose nothing, so that their score stays an honest
-one. The study is a file of its own: killed and given again, or with more trials, it goes on.
+``python -m pipeline.studies.search [trials=20] [study=NAME] [overrides]`` runs one trial after
+another: Optuna proposes values, and the pipeline runs with them. A trial learns from the first of
+the training series and is scored on the last ones. The held-out series choose nothing, so the score
+on them stays fair. Each study has a file. If a study was killed, or should have more trials, the
+same command continues it.
 
-``... search best [name=tuned] [study=NAME] [overwrite=true]`` writes the new recipe.
+``... search best [name=tuned] [study=NAME] [overwrite=true]`` writes the best trial as a recipe.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ from pipeline.tracking.session import flatten
 from pipeline.tracking.sweep_runs import Group, Row, name_job, ranking
 from pipeline.work.files import alone, write_text, write_whole
 
-# Greff et al. (2017) found the learning rate to matter most for LSTMs, and the size next. The other
-# three are what this recipe's features ask for: hundreds of them, much alike, so how many get in,
-# through how narrow a layer, and how long the few series can be learned from.
+# Greff et al. (2017) found that the learning rate matters most for LSTMs, and the size next. The
+# other three matter for this recipe's features. There are hundreds of them, and they are similar:
+# how many are dropped, and how narrow is the layer behind them? And there are few series: how many
+# epochs can one learn from them?
 SPACE: dict[str, BaseDistribution] = {
     "train.learning_rate": FloatDistribution(5e-4, 2e-2, log=True),
     "model.hidden": IntDistribution(32, 192, step=32),
@@ -50,17 +52,18 @@ SPACE: dict[str, BaseDistribution] = {
     "model.projection": CategoricalDistribution((0, 8, 16, 32, 64)),
     "train.epochs": IntDistribution(3, 12),
 }
-# What the new recipe may say, and what a study's trials must have in common.
+# The groups that a new recipe may change. All trials of a study agree in the keys of these groups,
+# except those of SPACE.
 GROUPS = ("filter", "method", "window", "model", "train", "stack")
 
 
 def inner_split(config: Config) -> list[str]:
-    """Split the training series once more, as overrides: the last ones score the trials.
+    """Split the training series once more: the last ones score the trials. Give the overrides.
 
     Raises
     ------
     ConfigError
-        If there is but one training series.
+        If there is only one training series.
     """
     series = list(config.dataset.train_series)
     held_out = min(len(config.dataset.valid_series), len(series) // 2)
@@ -75,16 +78,16 @@ def inner_split(config: Config) -> list[str]:
 
 
 class Study:
-    """A study in its file.
+    """A study and its file.
 
     Parameters
     ----------
     config : Config
         The recipe and the recordings.
     overrides : list of str
-        What `config` was composed of.
+        The overrides from which `config` was composed.
     name : str, optional
-        By default the recipe's and the data set's.
+        By default, made of the names of the recipe and the data set.
     """
 
     def __init__(self, config: Config, overrides: list[str], name: str | None = None) -> None:
@@ -102,19 +105,22 @@ class Study:
         Raises
         ------
         ConfigError
-            If there is none.
+            If there is no such study.
         """
         if not self.file.exists():
-            raise ConfigError(f"study={self.name}: there is none yet (no {self.file}): make sweep")
+            raise ConfigError(
+                f"study={self.name}: there is no such study yet (no file {self.file}); make sweep "
+                "begins one"
+            )
         return optuna.load_study(study_name=self.name, storage=f"sqlite:///{self.file}")
 
     def begin(self) -> optuna.Study:
-        """Open it, or make it; the recipe's own values are its first trial.
+        """Open it, or create it. The first trial has the values of the recipe.
 
         Raises
         ------
         ConfigError
-            If it searched around another configuration.
+            If the study was begun with another configuration.
         """
         if not self.file.exists():
             self.memory.unlink(missing_ok=True)
@@ -139,25 +145,25 @@ class Study:
         return study
 
     def _common(self) -> dict[str, str]:
-        """Say what all trials have in common."""
+        """Give the keys that are the same in all trials."""
         config = {key: plain(getattr(self.config, key)) for key in ("dataset", *GROUPS)}
         flat = flatten({"recipe": self.config.recipe, "seed": self.config.seed, **config})
         return {key: value for key, value in flat.items() if key not in SPACE}
 
 
 def cut_off(trial: FrozenTrial) -> bool:
-    """Tell whether a trial was killed; one that failed says why."""
+    """Tell whether a trial was killed. One that failed has a reason."""
     return trial.state == TrialState.FAIL and "failure" not in trial.user_attrs
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """List the trials that came to an end of their own."""
+    """List the trials that ended, with a score or with an error, and were not killed."""
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
     return [trial for trial in ended if not cut_off(trial)]
 
 
 def retry(study: optuna.Study) -> None:
-    """Mark the trials of a killed command as failed, and queue them once more."""
+    """Mark the trials of a killed command as failed, and queue them again."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
@@ -168,8 +174,9 @@ def retry(study: optuna.Study) -> None:
 
 
 def try_one(study: optuna.Study, seed: int, score: Callable[[list[str]], float]) -> FrozenTrial:
-    """Do the next trial; one that fails is kept with its reason."""
-    # A sampler a trial: one that goes on after a kill would draw the first trials' numbers again.
+    """Run the next trial. If it fails, it is kept together with the reason."""
+    # One sampler per trial: otherwise a command that continues a study would draw the numbers of
+    # the first trials again.
     number = zlib.crc32(f"{seed} {len(counted(study))}".encode())
     study.sampler = optuna.samplers.TPESampler(seed=number)
     trial = study.ask(SPACE)
@@ -200,16 +207,16 @@ def table(study: optuna.Study) -> str:
 def search(
     found: Study, trials: int, score: Callable[[list[str]], float] | None = None
 ) -> optuna.Study:
-    """Go on with a study until it has so many trials.
+    """Begin or continue a study until it has so many trials.
 
     Parameters
     ----------
     found : Study
         New or begun.
     trials : int
-        In all, with those of earlier commands.
+        In all, including those of earlier commands.
     score : callable, optional
-        Gives the AUC of overrides, as the pipeline does.
+        Takes overrides and gives their AUC. By default it runs the pipeline.
 
     Returns
     -------
@@ -218,11 +225,12 @@ def search(
     Raises
     ------
     PipelineError
-        If another command is at it, if it is of another configuration, or if no trial succeeds.
+        If another command runs this study, if it has another configuration, or if no trial
+        succeeds.
     """
 
     def refuse() -> None:
-        raise PipelineError(f"study={found.name}: another command is at it")
+        raise PipelineError(f"study={found.name}: another command is running it")
 
     config = found.config
     common = [*found.overrides, *inner_split(config), "stage=evaluate"]
@@ -256,7 +264,7 @@ def search(
 def run(overrides: list[str]) -> float:
     """Run the pipeline quietly; give the mean AUC."""
     from pipeline.stages.flow import (
-        run as run_stages,  # here, so that a mistake is told before torch
+        run as run_stages,  # here, so that a mistake is told before torch is loaded
     )
 
     auc = run_stages(compose(overrides), say=lambda line: None).auc
@@ -290,7 +298,7 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
     if not complete:
         reasons = [trial.user_attrs["failure"] for trial in counted(study)]
         why = f"; the first says: {reasons[0]}" if reasons else ""
-        raise PipelineError(f"study={study.study_name}: no trial has come to its end{why}")
+        raise PipelineError(f"study={study.study_name}: no trial has a score{why}")
     return complete
 
 
@@ -300,11 +308,11 @@ def write_recipe(found: Study, name: str, overwrite: bool = False) -> Path:
     Parameters
     ----------
     found : Study
-        With a trial that has succeeded.
+        It needs a trial that has succeeded.
     name : str
-        Of the recipe.
+        Name of the recipe.
     overwrite : bool
-        Whether it may replace one of the same name.
+        Whether it may replace a recipe of the same name.
 
     Returns
     -------
@@ -314,13 +322,13 @@ def write_recipe(found: Study, name: str, overwrite: bool = False) -> Path:
     Raises
     ------
     ConfigError
-        If there is no such study, or a recipe of this name already.
+        If there is no such study, or already a recipe of this name.
     """
     path = CONF / "experiment" / f"{name}.yaml"
     if not re.fullmatch(r"\w+", name):
         raise ConfigError(f"name={name}: must be letters, digits and _")
     if path.exists() and not overwrite:
-        raise ConfigError(f"{path}: is there already; choose another name=, or overwrite=true")
+        raise ConfigError(f"{path}: exists already; choose another name=, or overwrite=true")
     study = found.load()
     _complete(study)
     best, ended = study.best_trial, counted(study)
@@ -331,7 +339,7 @@ def write_recipe(found: Study, name: str, overwrite: bool = False) -> Path:
     base = compose([f"experiment={config.recipe}"])
     changed = {group: _changes(plain(getattr(base, group)), plain(getattr(config, group)))
                for group in GROUPS}  # fmt: skip
-    # What was searched for is said even where the recipe has the same.
+    # The searched values are written even where they equal those of the recipe.
     for key, value in best.params.items():
         group, leaf = key.split(".")
         changed[group][leaf] = value
@@ -362,7 +370,7 @@ def _changes(old: dict, new: dict) -> dict:
 
 
 def options(arguments: list[str], **defaults: str) -> tuple[dict[str, str], list[str]]:
-    """Split a command line into this module's own options and what goes to Hydra."""
+    """Split a command line into the options of this module and those for Hydra."""
     own, rest = dict(defaults), []
     for argument in arguments:
         key, _, value = argument.partition("=")
@@ -372,7 +380,7 @@ def options(arguments: list[str], **defaults: str) -> tuple[dict[str, str], list
             rest.append(argument)
     for key in ("stage", "tracking.experiment"):
         if any(argument.startswith(f"{key}=") for argument in rest) and "trials" in own:
-            raise ConfigError(f"{key} is no option of a study")
+            raise ConfigError(f"{key}: cannot be set in a study")
     return own, rest
 
 
@@ -422,5 +430,5 @@ if __name__ == "__main__":
         print(f"error: {mistake(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; the same command continues from here", file=sys.stderr)
         sys.exit(130)

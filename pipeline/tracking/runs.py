@@ -13,6 +13,8 @@ from typing import Any
 from pipeline.tracking.experiments import below
 from pipeline.tracking.models import FittedModel, log_model
 from pipeline.tracking.session import SECONDS, Session, flatten, recording
+from pipeline.tracking.store import sqlite_file
+from pipeline.work.files import write_text, write_whole
 
 __all__ = ["Tracker", "flatten"]
 
@@ -132,8 +134,10 @@ class Tracker(Session):
         """Keep the fitted recipe as a model that MLflow can load and serve, once per run."""
         assert self._client is not None
         assert self.parent is not None
-        if "model" in self._client.get_run(self.parent).data.tags:
-            return  # by the command that was cut off
+        tags = self._client.get_run(self.parent).data.tags
+        if "model" in tags:  # by the command that was cut off
+            self._keep_address(tags["model"])
+            return
         address = log_model(self._client, self.uri, self.parent, self.name, self.config, fitted)
         described = self._client.get_run(self.parent).data.tags.get("mlflow.note.content", "")
         call = f'load_model("{address}").predict(samples, params={{"subject": {fitted.subject}}})'
@@ -142,3 +146,30 @@ class Tracker(Session):
             self.parent, "mlflow.note.content",
             f"{described}\n\nThe model, for a subject's series: `mlflow.pyfunc.{call}`",
         )  # fmt: skip
+        self._keep_address(address)
+
+    def _keep_address(self, address: str) -> None:
+        if self._model_file is not None:
+            kept = json.dumps({"uri": self.uri, "address": address})
+            write_whole(self._model_file, lambda hidden: write_text(hidden, kept))
+
+    def logged_model(self) -> str | None:
+        """Give the address of the fitted recipe's model in MLflow.
+
+        It is read from a file, so a command that has nothing to record need not load MLflow.
+
+        Returns
+        -------
+        str or None
+            None if no model was logged, or if it was logged in another store than this one.
+        """
+        if self._model_file is None or not self.config.tracking.enabled:
+            return None
+        store = sqlite_file(self.uri)
+        if store is not None and not store.exists():
+            return None  # somebody deleted it, and the model with it
+        try:
+            kept = json.loads(self._model_file.read_text(encoding="utf-8"))
+            return str(kept["address"]) if kept["uri"] == self.uri else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None

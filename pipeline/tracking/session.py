@@ -126,6 +126,7 @@ class Session:
 
     def __init__(self, config: Config, name: str, memory: Path | None = None) -> None:
         self.config, self.name, self.memory = config, name, memory
+        self._model_file = memory.with_name(".mlflow_model.json") if memory else None
         self.parent: str | None = None
         self.lost: str | None = None
         self._children: dict[str, str] = {}

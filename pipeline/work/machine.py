@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import RLock
 from typing import Any
 
 PARALLEL = "PIPELINE_PARALLEL_JOBS"
@@ -24,70 +25,61 @@ def cores() -> int:
     return max(1, (there or 1) // int(os.environ.get(PARALLEL, "1")))
 
 
-class Threads:
-    """`threads` for many short calls: it looks for the libraries once, which takes a millisecond.
-
-    Libraries that are loaded after the first use are not limited.
-
-    Parameters
-    ----------
-    count : int
-        Threads of BLAS, OpenMP and PyTorch.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._controller: Any = None
-        self._limits: Any = None
-        self._before = 0
-
-    def __enter__(self) -> None:
-        if self._controller is None:
-            from threadpoolctl import ThreadpoolController
-
-            self._controller = ThreadpoolController()
-        torch: Any = sys.modules.get("torch")
-        if torch:
-            self._before = torch.get_num_threads()
-            torch.set_num_threads(self.count)
-        self._limits = self._controller.limit(limits=self.count)
-
-    def __exit__(self, *error: object) -> None:
-        self._limits.restore_original_limits()
-        torch: Any = sys.modules.get("torch")
-        if torch and self._before:
-            torch.set_num_threads(self._before)
+_ALONE = RLock()
+"""Numbers of threads belong to the whole process: while one thread has set them, others wait."""
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def threads(count: int, *, all_loaded: bool = False) -> Iterator[None]:
     """Compute with so many threads, whatever the machine and its environment say.
 
     The last bits of a matrix product depend on the number of threads, so a result must not follow
-    from the number of cores.
+    from the number of cores. Threads of this process that enter here take turns.
 
     Parameters
     ----------
     count : int
         Threads of BLAS, OpenMP and PyTorch.
+    all_loaded : bool
+        Whether the work loads no library. Then the environment stays as it is: for many short
+        calls that takes less time, and other threads may read it safely.
     """
-    from threadpoolctl import threadpool_limits  # here: the command line must start quickly
+    # Here: a command must start quickly.
+    from threadpoolctl import OpenBLASController, get_cached_controller
 
-    torch: Any = sys.modules.get("torch")  # not imported for tasks that do not need it
-    before = torch.get_num_threads() if torch else 0
-    if torch:
-        torch.set_num_threads(count)
+    with _ALONE, nullcontext() if all_loaded else _told_at_loading(count):
+        torch: Any = sys.modules.get("torch")  # not imported for work that does not need it
+        before = torch.get_num_threads() if torch else 0
+        pools = get_cached_controller().lib_controllers
+        changed = [(pool, own) for pool in pools if (own := pool.num_threads) != count]
+        # The thread that has limited OpenBLAS last may own its pool still. As long as it lives, the
+        # limits of all other threads would do nothing, without a word.
+        OpenBLASController.clear_controlling_thread(force=True)
+        for pool, _ in changed:
+            pool.set_num_threads(count)
+        if torch:
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
+            for pool, own in changed:
+                pool.set_num_threads(own)
+            OpenBLASController.clear_controlling_thread()
+
+
+@contextmanager
+def _told_at_loading(count: int) -> Iterator[None]:
+    """Set what libraries look at that the work itself loads."""
     wanted = dict.fromkeys(AT_LOADING, str(count)) | EXACTLY
     kept = {name: os.environ.get(name) for name in wanted}
     os.environ |= wanted
     try:
-        with threadpool_limits(count):
-            yield
+        yield
     finally:
         for name, value in kept.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        if torch:
-            torch.set_num_threads(before)

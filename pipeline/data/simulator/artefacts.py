@@ -1,4 +1,4 @@
-"""What is not the brain: eyes, and what the electrodes show by themselves."""
+"""What does not come from the brain: eyes, muscles, electrodes and cables."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ BLINKS_A_MINUTE = (4.0, 22.0)  # between subjects
 BLINK_AMPLITUDE = (1900.0, 0.45)  # median in units at Fp1, log-SD between subjects
 SACCADES_A_SECOND = 0.5
 SACCADE_SECONDS = 0.04
-GAZE_WANDER = 63.0  # SD of the gaze's place, units at its strongest electrode
+GAZE_WANDER = 63.0  # SD of the gaze's direction, in units at the strongest electrode
 # Electrodes
 OFFSET = (125.0, 120.0, 46.0)  # mean, SD between subjects, SD between series
 DRIFT_SD = 72.0  # near the reference
-DRIFT_EDGE = 14.0  # added per head radius of distance from it
+DRIFT_EDGE = 14.0  # added per head radius of distance from the reference
 DRIFT_FRONT = 195.0  # added at the forehead
 DRIFT_CORNER = 0.0145  # Hz
-DRIFT_RATE = 20.0  # Hz: nothing of the drifts is left above 3 Hz, so few samples are drawn
+DRIFT_RATE = 20.0  # Hz: the drifts have no power above 3 Hz, so few samples are drawn
 DRIFT_SPREAD = (0.35, 0.45)  # log-SD between subjects and electrodes, between series and electrodes
-COMMON_DRIFT = 125.0  # the reference electrode's own drift, which all others show
+COMMON_DRIFT = 125.0  # the drift of the reference electrode, which is in all channels
 MUSCLE_PSD = 0.5  # units^2/Hz at 20-100 Hz, median over electrodes at the rim
 MUSCLE_SPREAD = 0.7
 MUSCLE_POWER_SPREAD = 0.03  # log-SD of an event's effect on the muscles near a region
@@ -55,7 +55,7 @@ def eyes(setting: Setting) -> tuple[Array, Array]:
 
 
 def _gaze(setting: Setting, random: np.random.Generator) -> Array:
-    """Let the gaze jump about at random between the trials' own movements of the eyes, `(2, T)`."""
+    """Draw random jumps of the gaze, in addition to the eye movements of the trials, `(2, T)`."""
     samples = setting.samples
     rows = np.zeros((2, samples))
     for row in rows:
@@ -71,7 +71,7 @@ def _gaze(setting: Setting, random: np.random.Generator) -> Array:
 def _add_blinks(
     setting: Setting, own: np.random.Generator, random: np.random.Generator, course: Array
 ) -> None:
-    """Add blinks: some are held back while the hand works, and some come after it."""
+    """Add blinks: fewer while the hand moves, and some more after the movement."""
     low, high = BLINKS_A_MINUTE
     a_minute = low * (high / low) ** own.random() * setting.config.artefacts
     median, spread = BLINK_AMPLITUDE
@@ -96,7 +96,7 @@ def _add_blinks(
 
 
 def electrodes(setting: Setting) -> Array:
-    """Draw what the electrodes show by themselves, without any field, `(C, T)`."""
+    """Draw what comes from electrodes, muscles, mains and cables, not from sources, `(C, T)`."""
     # The order matters: all draw from the same two generators.
     own, random = setting.of_subject(Part.ELECTRODES), setting.of_series(Part.ELECTRODES)
     total = _drifts(setting, own, random)
@@ -112,7 +112,7 @@ def electrodes(setting: Setting) -> Array:
 
 
 def _drifts(setting: Setting, own: np.random.Generator, random: np.random.Generator) -> Array:
-    """Draw each electrode's drift, and that of the reference, which all show, `(C, T)`."""
+    """Draw the drift of each electrode, and that of the reference, which is in all, `(C, T)`."""
     places, away = setting.head.places, setting.head.away
     channels = len(places)
     front = np.clip((places[:, 1] - 0.6) / 0.4, 0, 1)  # 1 at the forehead
@@ -140,7 +140,7 @@ def _drifts(setting: Setting, own: np.random.Generator, random: np.random.Genera
 def _add_muscles(
     setting: Setting, own: np.random.Generator, random: np.random.Generator, total: Array
 ) -> None:
-    """Add muscle activity at the rim of the cap, with bursts."""
+    """Add bursts of muscle activity, strongest at the rim of the cap."""
     places = setting.head.places
     channels = len(places)
     rim = np.clip((0.75 - places[:, 2]) / 0.75, 0.12, None)
@@ -166,7 +166,7 @@ def _add_muscles(
 def _add_mains(
     setting: Setting, own: np.random.Generator, random: np.random.Generator, total: Array
 ) -> None:
-    """Add the mains."""
+    """Add mains hum."""
     median, spread = MAINS
     mains = median * np.exp(spread * own.standard_normal() + 0.6 * own.standard_normal(len(total)))
     phase = 2 * np.pi * MAINS_HERTZ * np.arange(setting.samples) / setting.rate
@@ -176,7 +176,7 @@ def _add_mains(
 
 
 def _add_jumps(setting: Setting, random: np.random.Generator, total: Array) -> None:
-    """Add loose contacts: a jump that decays."""
+    """Add loose contacts: sudden jumps that decay."""
     expected = JUMPS_A_MINUTE * setting.samples / setting.rate / 60 * setting.config.artefacts
     for _ in range(random.poisson(expected)):
         channel, at = random.integers(len(total)), random.uniform(0, setting.seconds)
@@ -190,7 +190,7 @@ def _add_jumps(setting: Setting, random: np.random.Generator, total: Array) -> N
 def _add_cables(
     setting: Setting, own: np.random.Generator, random: np.random.Generator, total: Array
 ) -> None:
-    """Add cables that swing with the arm, to either side."""
+    """Add the effect of cables that swing with the arm."""
     away, rate = setting.head.away, setting.rate
     for row in setting.trials.centres:
         for event in CABLE_EVENTS:

@@ -16,17 +16,16 @@ CORTEX_DIPOLES = 48
 CORTEX_DEPTH = (0.45, 0.80)  # distance from the centre, head radius = 1
 CORTEX_PSD = 345.0  # units^2/Hz at 1 Hz of a dipole's strongest electrode
 CORTEX_SLOPE = 1.1
-CORTEX_KNEE = 1.0  # Hz below which the cortex's spectrum is flat: the electrodes drift instead
-BROAD_PSD = 1000.0  # units^2/Hz at 1 Hz of what the whole scalp shows together, at its rim
-WANDER = (0.35, 0.08)  # log-SD of strengths and the corner in Hz of their wandering
+CORTEX_KNEE = 1.0  # Hz: below it the spectrum is flat; slower changes are electrode drifts
+BROAD_PSD = 1000.0  # units^2/Hz at 1 Hz of the source that the whole scalp shows, at the rim
+WANDER = (0.35, 0.08)  # slow changes of the strengths: log-SD, and corner frequency in Hz
 BURSTS = (0.6, 0.4)  # log-SD and corner in Hz of a rhythm's envelope
 RHYTHM_DEPTH = 0.78  # distance from the centre, head radius = 1
 WEAK_SIDE = 0.6  # the right hemisphere's part in the changes, because the right hand moves
-# What the movement does to the power of everything: how much of an event's effect all subjects
-# share, and its width in s (windows: their log-variance tells events apart)
+# Each event changes the power. Windows: their log variance differs between events.
 POWER_SPREAD = 0.16  # log-SD of an event's effect on a region of the cortex
-POWER_SHARED, POWER_WIDTH = 0.4, 0.2
-REGIONS = 6  # of the cortex, and so of the muscles, whose power changes together
+POWER_SHARED, POWER_WIDTH = 0.4, 0.2  # share that all subjects have alike; SD of the bell, s
+REGIONS = 6  # of the cortex and of the muscles; within one, the power changes together
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,15 @@ class Rhythm:
     sites : tuple of str
         Electrodes over its sources.
     peak, peak_spread : float
-        Its frequency in Hz, and the SD of that between subjects.
+        Its frequency in Hz, and how much this differs between subjects (SD).
     bandwidth : float
         In Hz.
     amplitude : float
         SD in units at the strongest electrode.
     drop : float
-        Share of the amplitude that is lost from before the movement until its end.
+        Share of the amplitude that is lost during the movement, and just before it.
     rebound : float
-        Share that is gained after the movement.
+        Share of the amplitude that is gained after the movement.
     """
 
     sites: tuple[str, ...]
@@ -68,14 +67,14 @@ SITES = tuple(site for rhythm in RHYTHMS for site in rhythm.sites)
 
 
 def power(setting: Setting, part: Part, spread: float) -> Array:
-    """Draw factors on the amplitude of every region, by what the hand does.
+    """Draw by which factor each region's amplitude changes around the events.
 
     Parameters
     ----------
     setting : Setting
         The recording.
     part : Part
-        Whose power it is: each part has its own effects.
+        The part whose power changes: each part has its own effects.
     spread : float
         Log-SD of an event's effect on a region.
 
@@ -98,7 +97,7 @@ def power(setting: Setting, part: Part, spread: float) -> Array:
 
 
 def cortex(setting: Setting) -> tuple[Array, Array]:
-    """Draw pink activity all over the cortex, and one broad source that the whole scalp shows.
+    """Draw sources with 1/f spectra all over the cortex, and one that the whole scalp shows.
 
     Returns
     -------
@@ -133,7 +132,7 @@ def cortex(setting: Setting) -> tuple[Array, Array]:
 
 
 def _movements(setting: Setting, own: np.random.Generator) -> tuple[Array, Array]:
-    """Tell how much the hand moves, and how much it has just moved, each 0 to 1, `(T,)`."""
+    """Say at each sample how much the hand moves, and how much it just has, 0 to 1, `(T,)`."""
     moving, after = np.zeros(setting.samples), np.zeros(setting.samples)
     lead, lag = own.uniform(0.5, 1.2), own.uniform(0.2, 0.6)
     for row in setting.trials.centres:

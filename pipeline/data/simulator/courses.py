@@ -31,7 +31,7 @@ def noise(
     Returns
     -------
     ndarray, shape (rows, samples)
-        Periodic in somewhat more than `samples`, so its end does not join its beginning.
+        Cut out of a longer periodic noise, so its end does not fit its beginning.
     """
     length = fft.next_fast_len(samples + round(20 * rate), real=True)
     frequency = np.fft.rfftfreq(length, 1 / rate).astype(np.float64)
@@ -58,7 +58,7 @@ def slow_noise(
     spectrum : callable
         One-sided power per Hz as a function of the frequency in Hz.
     variance : float
-        The integral of the spectrum; the noise is divided by its root.
+        The integral of the spectrum. The noise is divided by its square root.
     rows, samples : int
         Shape of the noise.
     rate : float
@@ -87,7 +87,7 @@ def slow_noise(
 def wander(
     random: np.random.Generator, corner: float, rows: int, samples: int, rate: float
 ) -> Array:
-    """Draw slow noise of variance 1 with a corner in Hz, `(rows, samples)`."""
+    """Draw slow noise of variance 1; ``corner`` is its corner frequency in Hz."""
 
     def spectrum(frequency: Array) -> Array:
         return 1 / (1 + (frequency / corner) ** 4)

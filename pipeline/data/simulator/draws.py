@@ -11,9 +11,9 @@ from pipeline.data.simulator.options import MOST_SUBJECTS
 
 
 class Part(IntEnum):
-    """First number of a generator's key; then come subject and series where they matter.
+    """First number of a generator's key. Subject and series follow, if the part depends on them.
 
-    Another number is another recording, so these never change.
+    With other numbers the recordings would be others, so these numbers never change.
     """
 
     SHARED = 0
@@ -28,7 +28,7 @@ class Part(IntEnum):
 
 
 class Trait(IntEnum):
-    """What differs evenly between the subjects."""
+    """Properties in which the twelve subjects are spread evenly, see `rank`."""
 
     SLOWNESS = 0
     RESPONSE_QUALITY = 1
@@ -43,8 +43,9 @@ def generator(seed: int, *key: int) -> np.random.Generator:
 def rank(seed: int, trait: Trait, subject: int) -> float:
     """Spread a trait evenly over the subjects: a standard normal quantile for each.
 
-    Twelve plain draws would often be too alike. A permutation that all subjects know gives each
-    its own twelfth of the distribution, and still depends on the seed and the subject only.
+    Twelve independent draws would often be too similar. So the distribution is divided into twelve
+    parts, and a random permutation gives each subject one of them. The result depends on the seed
+    and the subject only.
     """
     place = generator(seed, Part.SHARED, trait).permutation(MOST_SUBJECTS)[subject - 1]
     return NormalDist().inv_cdf((place + 0.5) / MOST_SUBJECTS)

@@ -16,7 +16,7 @@ from pipeline.data.recording import Recording
 from pipeline.data.simulator.plan import SimulatedTrials
 
 LABEL_SECONDS = 0.3  # an event's label is 1 for 150 samples at 500 Hz
-BATCH_ROWS = 8192  # rows that pyarrow writes at once; its own 1024 take half as long again
+BATCH_ROWS = 8192  # rows that pyarrow writes at once; its default of 1024 takes half as long again
 
 
 def labels(
@@ -29,11 +29,11 @@ def labels(
     trials : SimulatedTrials
         When the events take place.
     columns : sequence of int
-        The plan's columns of the E events to mark.
+        The columns of `trials.centres` of the E events to mark.
     samples : int
         Rows of the recording.
     rate : float
-        Samples a second.
+        Samples per second.
 
     Returns
     -------
@@ -58,9 +58,9 @@ def write_series(recording: Recording, folder: Path | str, labelled: bool) -> tu
     recording : Recording
         The series, with labels.
     folder : Path or str
-        Where to; made if it does not exist.
+        Where to write; it is created if it does not exist.
     labelled : bool
-        Whether to write the events' file too, which Kaggle keeps back for the test series.
+        Whether to write the file of events, too. Kaggle does not publish it for test series.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The head: directions of the electrodes, and the fields of dipoles at the channels."""
+"""The head: where the electrodes are, and the fields of dipoles at the electrodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 Array = NDArray[np.float64]
 
 REFERENCE = "FCz"  # windows: the smallest amplitudes are at FC1, FC2, Fz and Cz
-# Fewer channels may lie in a plane, and then no sphere can be fitted to them.
+# Fewer channels may lie in one plane; no sphere can be fitted to them then.
 FEWEST_FOR_A_SPHERE = 16
 SERIES_ROTATION = 0.05  # rad: how far the sources turn against the cap between series
 # Centres of both eyes, and the directions of their dipoles, in head radii: right, front, up
@@ -67,17 +67,17 @@ class Head:
         return self._directions[site.lower()]
 
     def field(self, places: Array, moments: Array) -> Array:
-        """Potential of dipoles at the channels, against the reference, largest value 1.
+        """Potential of dipoles at the channels, minus that at the reference; largest value 1.
 
         Parameters
         ----------
         places, moments : ndarray, shape (sources, 3)
-            In head radii from the centre of the head; only a moment's direction matters.
+            In head radii from the centre of the head. Only the direction of a moment matters.
 
         Returns
         -------
         ndarray, shape (sources, C)
-            That of a dipole in an unbounded conductor, which is smooth and dipolar like a head's.
+            As in an unbounded conductor. Such a field is as smooth as that of a real head.
         """
         apart = self._electrodes[None] - places[:, None]
         potential = (apart * moments[:, None]).sum(2) / np.linalg.norm(apart, axis=2) ** 3
@@ -122,7 +122,7 @@ def head_of(about: Description, sites: Sequence[str]) -> Head:
     about : Description
         Names the channels and the montage.
     sites : sequence of str
-        Electrodes that the simulator's sources lie under.
+        Electrodes above the simulator's sources.
 
     Returns
     -------

@@ -25,7 +25,7 @@ LIMITS: dict[str, tuple[float, float | None]] = {
 
 
 def refusal(option: str, value: float) -> str:
-    """Say what is wrong with the value of an option.
+    """Say what is wrong with the value of an option, if anything is.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def refusal(option: str, value: float) -> str:
     Returns
     -------
     str
-        E.g. ``must be 1 to 12``; empty if the value is possible.
+        E.g. ``must be 1 to 12``; empty if the value is allowed.
     """
     low, high = LIMITS[option]
     if low <= value and (high is None or value <= high):
@@ -59,7 +59,8 @@ class SimulationConfig:
     trials : int
         Trials in a series; 0 for as many as in the real series: 34, or 28 in a mixed series.
     snr : float
-        Factor on everything that follows the hand. A higher value makes detection easier.
+        Factor on everything in the signal that depends on the hand. A higher value makes
+        detection easier.
     artefacts : float
         Factor on blinks, jumps and movements of cables. A higher value makes detection harder;
         0 leaves them out.
@@ -78,7 +79,7 @@ class SimulationConfig:
     artefacts: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be simulated."""
+        """Refuse values outside of the limits."""
         for name, value in vars(self).items():
             if wrong := refusal(f"simulation.{name}", value):
                 raise ConfigError(f"dataset.simulation.{name}={value}: {wrong}")

@@ -1,6 +1,6 @@
 """The plan of a series: when each event of each trial takes place.
 
-The constants are fitted to the "delays" that `pipeline.data.simulator` names.
+The constants are fitted to the "delays", see `pipeline.data.simulator`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pipeline.data.simulator.draws import Part, Trait, generator, rank
 from pipeline.data.simulator.options import SimulationConfig, check_numbers
 from pipeline.errors import ConfigError
 
-# The events of a trial in their order. The delays below and the responses belong to these names.
+# The events of a trial in their order. The delays below and the responses refer to these names.
 TRIAL_EVENTS = (
     "HandStart", "FirstDigitTouch", "BothStartLoadPhase", "LiftOff", "Replace", "BothReleased",
 )  # fmt: skip
 
 TRIALS = {"short": 34, "long": 34, "mixed": 28}
-# Order of the types in series 1-6; 7-10 are short. Five orders in turn, as in the real set.
+# Types of series 1-6, by subject; series 7-10 are short. Subjects take these five orders in turn,
+# as in the real data set.
 SERIES_TYPES = (
     "short long mixed short mixed long",
     "mixed long short long short mixed",
@@ -45,7 +46,7 @@ DELAYS = {
 # A slow subject is slow in everything: correlation of a delay's subject term with slowness.
 SLOWNESS = {"FirstDigitTouch": 1.0, "BothStartLoadPhase": 0.6, "LiftOff": 0.75, "Replace": 0.75}
 DELAY_TAIL = 5.0  # degrees of freedom of Student's t of the trial term
-# Replace to BothReleased is close to a normal distribution cut off near zero, hence no log-SD:
+# Replace to BothReleased is nearly normal, not log-normal, with a smallest value:
 # mean, SD between subjects, between series, between trials, in s
 RELEASE = (0.228, 0.045, 0.035, 0.120)
 RELEASE_LEAST = 0.016  # s
@@ -81,17 +82,17 @@ def series_type(subject: int, series: int) -> str:
 
 
 def event_columns(events: Sequence[str]) -> list[int]:
-    """Find a data set's events among those that a trial has.
+    """Find a data set's events among the events of a trial.
 
     Parameters
     ----------
     events : sequence of str
-        The data set's event names, in any order; not all of a trial's need be there.
+        Names of the data set's events, in any order. Events of a trial may be missing.
 
     Returns
     -------
     list of int
-        The place of each in `TRIAL_EVENTS`.
+        The index of each in `TRIAL_EVENTS`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What brain and eyes do in every trial: readiness, sustained and phasic potentials."""
+"""What brain and eyes do in every trial: potentials before, during and after the events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.data.simulator.setting import Setting
 
 @dataclass(frozen=True)
 class Response:
-    """One component of what follows, or precedes, an event.
+    """One component of the response to an event. It may begin before the event.
 
     Parameters
     ----------
@@ -26,15 +26,16 @@ class Response:
     site : str
         Electrode over its source; ``vertical`` and ``horizontal`` are the eyes' dipoles.
     latency, width : float
-        In s after the event: its peak and the SD of its bell shape. For a plateau, see `until`.
+        Time of the peak after the event, and SD of the bell shape, in s. For a plateau, see
+        `until`.
     amplitude : float
-        Units at the strongest electrode.
+        At the strongest electrode, in units of Kaggle's files.
     until : str or None
-        If given, the component is a plateau from `event` + `latency` to this event, with flanks as
-        steep as `width`.
+        If given, the component is a plateau. It lasts from `latency` after `event` until this
+        event; it rises and falls within `width`.
     ramp : float or None
-        If given, in s, the component grows linearly for so long up to its latency, then falls back
-        within `width`.
+        If given, the component grows linearly for this time, in s, until its latency. Then it
+        falls back within `width`.
     """
 
     event: str
@@ -79,7 +80,7 @@ RESPONSES = (
     Response("BothReleased", "Cz", 0.70, 0.50, 50.0),
 )
 RESPONSE_SIZE, RESPONSE_WIDTH = 1.45, 0.62  # factors on the amplitudes and widths above
-OWN_RESPONSES = 12  # more of them, of every subject's own
+OWN_RESPONSES = 12  # components that each subject has in addition
 OWN_SITES = ("F3", "F4", "C3", "Cz", "C4", "CP5", "P3", "Pz", "P4", "Oz", "T7")
 OWN_AMPLITUDE = 64.0
 RESPONSE_GAIN = (0.46, 1.68)  # between the weakest and the strongest subject
@@ -89,10 +90,10 @@ SITE_SPREAD = 0.35
 TRIAL_SPREAD = 0.45  # SD of a component's amplitude between trials, as a share of it
 LATENCY_SPREAD = (0.05, 0.05)  # s, between subjects, between trials
 SERIES_SPREAD = 0.38  # log-SD of a component's amplitude between a subject's series
-# Of every component, a minute: brain and eyes do much the same without a trial, too. The windows
-# hold no rest; this is what takes a classifier's AUC to the real one.
+# How often per minute each component appears without a trial. The windows contain no rest between
+# trials, so this is set so that the AUC of a classifier is that on the real recordings.
 STRAYS_A_MINUTE = 0.12
-STRAY_STEP = 0.3  # s from one event to the next of a stray
+STRAY_STEP = 0.3  # s between the imagined events of a stray
 EYE_SITES = ("vertical", "horizontal")
 SITES = tuple(
     {r.site: None for r in RESPONSES if r.site not in EYE_SITES} | dict.fromkeys(OWN_SITES)
@@ -110,7 +111,7 @@ class SubjectResponses:
     places, moments : ndarray, shape (K, 3)
         Of their dipoles.
     steadiness : ndarray, shape (K,)
-        Factor on the spread of the amplitude between trials.
+        Factor on how much the amplitude varies between trials.
     """
 
     components: tuple[Response, ...]
@@ -123,7 +124,7 @@ def subject_responses(seed: int, subject: int, head: Head) -> SubjectResponses:
     """Draw the components of one subject's responses."""
     own = generator(seed, Part.RESPONSES, subject)
     low, high = RESPONSE_GAIN
-    # NormalDist().cdf of the rank is the subject's place among all, 0 to 1
+    # The cdf of the rank is the subject's place among all subjects, 0 to 1.
     quality = low * (high / low) ** NormalDist().cdf(rank(seed, Trait.RESPONSE_QUALITY, subject))
     table = list(RESPONSES)
     for _ in range(OWN_RESPONSES):
@@ -141,7 +142,7 @@ def subject_responses(seed: int, subject: int, head: Head) -> SubjectResponses:
         width = RESPONSE_WIDTH * response.width * np.exp(0.15 * own.standard_normal())
         components.append(replace(response, latency=latency, width=width, amplitude=size))
         off = own.standard_normal((2, 3))
-        eye = response.site in EYE_SITES  # its field is another's
+        eye = response.site in EYE_SITES  # `responses` takes the field of the eyes for it
         direction = np.zeros(3) if eye else head.direction(response.site)
         places.append(direction * 0.7 + 0.3 * SITE_SPREAD * off[0])
         moments.append(direction + SITE_SPREAD * off[1])
@@ -179,7 +180,7 @@ def _course(
 
 
 def responses(setting: Setting) -> tuple[Array, Array]:
-    """Draw what brain and eyes do with every trial, and now and then without one.
+    """Draw what brain and eyes do in every trial, and now and then without a trial (strays).
 
     Returns
     -------
@@ -193,7 +194,7 @@ def responses(setting: Setting) -> tuple[Array, Array]:
     for site, field in zip(EYE_SITES, setting.head.eye_fields(setting.turn), strict=True):
         fields[[k for k, c in enumerate(components) if c.site == site]] = field
     trials = setting.trials.centres
-    # An event that is not marked took place nevertheless: BothStartLoadPhase, at LiftOff.
+    # BothStartLoadPhase took place even if it is not marked: at LiftOff.
     trials = np.where(np.isnan(trials), trials[:, [0, 1, 3, 3, 4, 5]], trials)
     courses = np.zeros((len(components), setting.samples))
     in_series = np.exp(SERIES_SPREAD * random.standard_normal(len(components)))
@@ -207,7 +208,7 @@ def responses(setting: Setting) -> tuple[Array, Array]:
             _add(setting, courses[k], gain, _course(component, row, shift[trial, k]))
         strays = random.poisson(STRAYS_A_MINUTE * setting.seconds / 60)
         for at in random.uniform(0, setting.seconds, strays):
-            # as if all events came one after the other at that moment, so a plateau is a short one
+            # As if all events followed quickly from that moment on, so a plateau is short.
             row = at + np.arange(len(TRIAL_EVENTS)) * STRAY_STEP
             gain = component.amplitude * in_series[k] * random.lognormal(0, 0.5) * config.snr
             _add(setting, courses[k], gain, _course(component, row, 0.0))

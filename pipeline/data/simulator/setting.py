@@ -1,4 +1,4 @@
-"""What all parts of one recording need to know."""
+"""What all parts of one recording use: head, trials, length, random generators."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Setting:
     head : Head
         Electrodes and fields.
     trials : SimulatedTrials
-        The plan.
+        When the events take place.
     samples : int
         Rows of the recording.
     rate : float
-        Samples a second.
+        Samples per second.
     """
 
     config: SimulationConfig
@@ -45,11 +45,11 @@ class Setting:
     rate: float
 
     def of_subject(self, part: Part) -> np.random.Generator:
-        """Give the generator of a part's traits of the subject."""
+        """Give the generator for what a part draws once per subject."""
         return generator(self.config.seed, part, self.subject)
 
     def of_series(self, part: Part) -> np.random.Generator:
-        """Give the generator of a part in this series."""
+        """Give the generator for what a part draws in this series."""
         return generator(self.config.seed, part, self.subject, self.series)
 
     @property
@@ -59,7 +59,7 @@ class Setting:
 
     @cached_property
     def turn(self) -> Array:
-        """How the head lies under the cap in this series, `(3, 3)`."""
+        """Rotation of the head under the cap in this series, `(3, 3)`."""
         return turn_of_series(self.config.seed, self.subject, self.series)
 
     def span(self, start: float, end: float) -> tuple[slice, Array]:
@@ -67,10 +67,10 @@ class Setting:
         return span(self.samples, self.rate, start, end)
 
     def wander(self, random: np.random.Generator, corner: float, rows: int) -> Array:
-        """Draw slow noise of variance 1 with a corner in Hz, `(rows, T)`."""
+        """Draw slow noise of variance 1; ``corner`` is its corner frequency in Hz, `(rows, T)`."""
         return wander(random, corner, rows, self.samples, self.rate)
 
 
 def hardware(frequency: Array) -> Array:
-    """Share of the power that the amplifier's low-pass leaves, by the frequency in Hz."""
+    """Share of the power that passes the amplifier's low-pass, by the frequency in Hz."""
     return 1 / (1 + (frequency / HARDWARE_CORNER) ** 6)

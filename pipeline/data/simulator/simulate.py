@@ -1,4 +1,4 @@
-"""One recording, from its plan to its integers."""
+"""Simulate one recording: put the parts together and round to integers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.data.simulator.plan import SimulatedTrials, event_columns, simulat
 from pipeline.data.simulator.setting import Setting
 from pipeline.errors import ConfigError
 
-SUBJECT_SCALE = 0.37  # log-SD of a subject's factor on everything
+SUBJECT_SCALE = 0.37  # log-SD between subjects of a factor on the whole signal
 
 
 def check_description(about: Description) -> tuple[Head, list[int]]:
@@ -29,15 +29,15 @@ def check_description(about: Description) -> tuple[Head, list[int]]:
     Returns
     -------
     head : Head
-        With the channels.
+        Fitted to the channels.
     columns : list of int
-        The plan's columns of the events.
+        The column of each event in `SimulatedTrials.centres`.
 
     Raises
     ------
     ConfigError
-        For a rate out of range, events that have no timing, channels that have no position, or a
-        montage that does not fit. The message names the key.
+        If the rate is out of range, an event has no timing, a channel has no position, or the
+        montage lacks an electrode that the simulator needs. The message names the key.
     """
     if wrong := refusal("rate", about.rate):
         raise ConfigError(f"dataset.rate={about.rate:g}: {wrong} for simulated recordings")
@@ -61,22 +61,21 @@ def simulate_series(
     about : Description
         Channels, events, rate and montage.
     subject, series : int
-        Numbers from 1. Any of 12 x 10 can be had, whatever `config.subjects` and `config.series`
-        say.
+        Subject 1 to 12 and series 1 to 10, also beyond `config.subjects` and `config.series`.
     trials : SimulatedTrials, optional
-        The events' times; without them, those that `simulate_trials` plans for the series.
+        When the events take place. By default, `simulate_trials` draws that.
 
     Returns
     -------
     Recording
         An int16 signal of shape (T, C) in the units of Kaggle's files, and uint8 labels of shape
-        (T, E). They are the same for the same seed, subject and series, whatever else was
+        (T, E). They depend on the seed, the subject and the series only, not on what else is
         simulated.
 
     Raises
     ------
     ConfigError
-        If there is no such subject or series, or for what `check_description` refuses.
+        If there is no such subject or series, or if `check_description` refuses the data set.
     """
     check_numbers(subject, series)
     head, columns = check_description(about)

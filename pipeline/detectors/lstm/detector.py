@@ -12,7 +12,7 @@ import torch
 from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
-from pipeline.detectors.lstm.scaling import Scalers, standardise
+from pipeline.detectors.lstm.scaling import Scalers, centre, standardise
 
 if TYPE_CHECKING:
     from pipeline.config.lstm import LstmOptions
@@ -82,20 +82,25 @@ class LstmDetector:
         """Predict the next rows from their features, shape (n', F)."""
         if self.network.training:
             self.network.eval()
-        device = next(self.network.parameters()).device
+        device = self.network.device
         mean, matrix = self.scalers[state["subject"]]
-        parts = [torch.from_numpy(part.copy()).to(device) for part in state["parts"]]
         logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
-        rows, phase = torch.from_numpy(np.array(features, dtype=np.float32)), state["phase"]
+        rows, phase = centre(features, mean).numpy(), state["phase"]
+        before = state["parts"]
+        lanes: dict[int, list[np.ndarray]] = {}  # after the rows so far, by phase
         for number in range(len(rows)):  # never many at once, see `Detector.push`
-            ready = (rows[[number, number]] - mean) @ matrix
-            lane = tuple(part[:, [phase, phase]] for part in parts)
-            y, lane = self.network(ready[:, None].to(device), lane)
-            for part, after in zip(parts, lane, strict=True):
-                part[:, phase] = after[:, 0]
-            logits[number] = y[0, 0].float().cpu().numpy()
+            ready = _twice(rows[number : number + 1]) @ matrix
+            known, at = (lanes[phase], 0) if phase in lanes else (before, phase)
+            lane = tuple(_twice(part[:, at : at + 1]).to(device) for part in known)
+            y, after = self.network(ready[:, None].to(device), lane)
+            logits[number] = y.float().cpu().numpy()[0, 0]
+            lanes[phase] = [part.cpu().numpy() for part in after]
             phase = (phase + 1) % self.stride
-        return logits, state | {"phase": phase, "parts": [part.cpu().numpy() for part in parts]}
+        parts = [part.copy() for part in before]
+        for own, ends in lanes.items():
+            for part, last in zip(parts, ends, strict=True):
+                part[:, own] = last[:, 0]
+        return logits, state | {"phase": phase, "parts": parts}
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
@@ -123,3 +128,14 @@ class LstmDetector:
         network.eval()
         scalers = {identity(k): (v[0], v[1]) for k, v in stored["scalers"].items()}
         return cls(network, stored["options"], scalers, stored["stride"])
+
+
+def _twice(rows: np.ndarray) -> torch.Tensor:
+    """Give a row, shape (..., 1, width), twice: one row alone is multiplied in another way.
+
+    The memory is PyTorch's own, which always begins at a multiple of 64 bytes: the last bits of a
+    product may depend on that, and NumPy's does not.
+    """
+    both = torch.empty(*rows.shape[:-2], 2, rows.shape[-1])
+    both.numpy()[...] = rows
+    return both

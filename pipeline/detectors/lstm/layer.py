@@ -190,17 +190,19 @@ class LSTM(nn.Module):
             no pair.
         """
         x, h_0, c_0 = _prepare(self, input, hx)
-        if self.cell == "fused":
-            output, h_n, c_n = self._run_fused(x, h_0, c_0)
-        else:
-            output, h_n, c_n = self._run_layers(x, h_0, c_0)
+        output, h_n, c_n = self.run(x, h_0, c_0)
         if input.dim() == 2:
             return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
         return output.transpose(0, 1) if self.batch_first else output, (h_n, c_n)
 
+    def run(self, x: Tensor, h_0: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run over x, shape (L, B, I), from states as in `forward`, without its checks."""
+        run = self._run_fused if self.cell == "fused" else self._run_layers
+        return run(x, h_0, c_0)
+
     def _run_fused(self, x: Tensor, h_0: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run PyTorch's own kernel over x, shape (L, B, I)."""
-        weights: list[Tensor] = list(self.parameters())
+        weights: list[Tensor] = [each for each in self._parameters.values() if each is not None]
         context: torch.autocast | nullcontext = nullcontext()
         autocast = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if autocast and not fused_kernel_runs(torch.get_autocast_dtype("cpu")):

@@ -7,11 +7,12 @@ import torch
 
 from pipeline.data.names import Id
 from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.features.offset import in_single
 from pipeline.work.machine import threads
 
 Scaler = tuple[torch.Tensor, torch.Tensor]
-"""The features' mean, (F,), and the matrix that standardises them, (F, F), or (F, P) where it
-holds the subject's own projection, too."""
+"""The features' mean, float64, (F,), and the matrix that standardises them, float32, (F, F), or
+(F, P) where it holds the subject's own projection, too."""
 
 Scalers = dict[Id, Scaler]
 """By subject."""
@@ -48,7 +49,12 @@ def standardise(features: np.ndarray, scaler: Scaler) -> torch.Tensor:
     """Standardise features, shape (T', F), as the training series of their subject were."""
     mean, matrix = scaler
     with threads(1):  # the same bytes for any number of threads
-        return (torch.from_numpy(np.array(features, dtype=np.float32)) - mean) @ matrix
+        return centre(features, mean) @ matrix
+
+
+def centre(features: np.ndarray, mean: torch.Tensor) -> torch.Tensor:
+    """Subtract the mean from features, shape (T', F); the result is float32."""
+    return torch.from_numpy(in_single(features, mean.numpy()))
 
 
 def passing(scaler: Scaler, more: int) -> Scaler:

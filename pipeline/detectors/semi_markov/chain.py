@@ -22,7 +22,7 @@ class Chain:
 
     Parameters
     ----------
-    mean, deviation : ndarray, shape (F,)
+    mean, deviation : ndarray of float64 and of float32, shape (F,)
         Of the features.
     past : ndarray, shape (P, O)
         Weights with which earlier rows predict the last O features, see `predict_from_past`.
@@ -81,7 +81,7 @@ class Chain:
 
     def standardise(self, features: np.ndarray) -> np.ndarray:
         """Standardise features, shape (T', F)."""
-        return standardise(features, (self.mean, self.deviation)).astype(np.float32)
+        return standardise(features, (self.mean, self.deviation))
 
     def fits(self, ready: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Measure how well each response fits what was not predicted of each row.

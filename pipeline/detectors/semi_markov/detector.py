@@ -12,6 +12,7 @@ import torch
 from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.semi_markov.belief import Belief, follow
+from pipeline.detectors.semi_markov.blend import Blend, fit_blend
 from pipeline.detectors.semi_markov.chain import Chain, predict_from_parts
 from pipeline.detectors.semi_markov.notes import sentences
 from pipeline.detectors.semi_markov.order import Order
@@ -19,9 +20,12 @@ from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     from pipeline.config.methods.semi_markov import SemiMarkovMethod
+    from pipeline.features.feature_series import FeatureSeries
 
 # Predicted probabilities keep this far from 0 and 1, which have no logits.
 CERTAIN = 1e-6
+# Where the last event tells less than this of the next one, a discriminant is asked, too.
+TELLS = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,14 @@ class SemiMarkovDetector:
         How many rows predict a row, see `pipeline.detectors.semi_markov.chain.predict_from_past`.
     half : int
         An event's label reaches so many rows before and after it.
+    blends: dict of int or Name to Blend
+        By subject, of those whose events come in any order.
     """
 
     chains: dict[Id, Chain]
     lags: int
     half: int
+    blends: dict[Id, Blend] = field(default_factory=dict)
     beliefs: dict[Id, Belief] = field(default_factory=dict, init=False, repr=False, compare=False)
     """By subject, once a stream has needed it: costly to make."""
 
@@ -71,27 +78,34 @@ class SemiMarkovDetector:
         from pipeline.detectors.semi_markov.fit import fit_chain
 
         subjects = sorted({series.subject for series in data.fitted})
-        chains, widths, told = {}, [], {}
+        chains, widths, told, blends = {}, [], {}, {}
         for subject in subjects:
             own = [series for series in data.fitted if series.subject == subject]
-            chains[subject], seen, told[subject] = fit_chain(own, data.events, options)
+            chains[subject], seen, told[subject], order = fit_chain(own, data.events, options)
             if not seen:
                 raise DataError(
                     f"subject {subject}: no event in the fitted series; check dataset.train_series"
                 )
             widths += seen
+            if order.tells < TELLS:
+                blend = _fit_blend(data, own, options, int(np.median(seen)) // 2)
+                if blend is not None:
+                    blends[subject] = blend
             data.report(1 / len(subjects), {})
         line: Line = {"best": True}  # nothing is learned step by step
         for note in (lines := sentences(told)):
             data.report(0.0, {"note": note})
         if lines:
             line["notes"] = "; ".join(lines)
-        return cls(chains, options.tap_count, int(np.median(widths)) // 2), [line]
+        return cls(chains, options.tap_count, int(np.median(widths)) // 2, blends), [line]
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
         chain = self.chains[subject]
-        return _logits(follow(chain, self.half, *chain.evidence(features, self.lags)))
+        logits = _logits(follow(chain, self.half, *chain.evidence(features, self.lags)))
+        if subject in self.blends:
+            return self.blends[subject].rows(logits, chain.standardise(features))
+        return logits
 
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: no rows, and the chain's first weights."""
@@ -119,7 +133,12 @@ class SemiMarkovDetector:
             belief.step(after[0], before[0])
             chance[number] = belief.chances()
         kept = {"rows": state["rows"] + len(ready), "past": together[len(ready) :].copy()}
-        return _logits(chance), state | kept | belief.weights()
+        logits = _logits(chance)
+        if (blend := self.blends.get(state["subject"])) is not None:
+            for number in range(len(ready)):
+                one = slice(number, number + 1)
+                logits[one] = blend.rows(logits[one], ready[one])
+        return logits, state | kept | belief.weights()
 
     def _belief(self, subject: Id) -> Belief:
         """Give the belief of a series' start; it is never stepped itself, only resumed from."""
@@ -138,11 +157,15 @@ class SemiMarkovDetector:
 
     def packed(self) -> dict[str, Any]:
         """Give what `save` writes."""
-        chains = {
-            str(subject): {name: torch.from_numpy(part) for name, part in vars(chain).items()}
-            for subject, chain in self.chains.items()
-        }
-        return {"chains": chains, "lags": self.lags, "half": self.half}
+        chains, blends = (
+            {
+                str(subject): {name: torch.from_numpy(part) for name, part in vars(each).items()}
+                for subject, each in parts.items()
+            }
+            for parts in (self.chains, self.blends)
+        )
+        stored = {"chains": chains, "lags": self.lags, "half": self.half}
+        return stored | ({"blends": blends} if blends else {})
 
     @classmethod
     def unpacked(cls, stored: dict[str, Any]) -> SemiMarkovDetector:
@@ -158,7 +181,27 @@ class SemiMarkovDetector:
                     "begins": order.begins.astype(np.float32),
                 }
             chains[identity(subject)] = Chain(**parts)
-        return cls(chains, stored["lags"], stored["half"])
+        blends = {
+            identity(subject): Blend(**{name: part.numpy() for name, part in tensors.items()})
+            for subject, tensors in stored.get("blends", {}).items()
+        }
+        return cls(chains, stored["lags"], stored["half"], blends)
+
+
+def _fit_blend(
+    data: FitData, series: list[FeatureSeries], options: SemiMarkovMethod, half: int
+) -> Blend | None:
+    """Fit one subject's blend, see `pipeline.detectors.semi_markov.blend`."""
+    from pipeline.detectors.semi_markov.fit import fit_chain
+
+    def fitted_on(some: list[FeatureSeries]) -> Chain | None:
+        chain, seen, *_ = fit_chain(some, data.events, options)
+        return chain if seen else None
+
+    def applied(chain: Chain, features: np.ndarray) -> np.ndarray:
+        return _logits(follow(chain, half, *chain.evidence(features, options.tap_count)))
+
+    return fit_blend(series, fitted_on, applied)
 
 
 def _logits(chance: np.ndarray) -> np.ndarray:

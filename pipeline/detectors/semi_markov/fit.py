@@ -163,7 +163,7 @@ class Whitened:
     def of(cls, fitted: list[FeatureSeries], options: SemiMarkovMethod) -> Whitened:
         """Fit what needs no events, and find the events."""
         (scaler,) = fit_scalers(fitted).values()
-        ready = [standardise(np.asarray(s.features), scaler).astype(np.float32) for s in fitted]
+        ready = [standardise(np.asarray(s.features), scaler) for s in fitted]
         past = _fit_past(ready, options)
         observed = past.shape[1]
         surprise = [
@@ -213,9 +213,8 @@ class Whitened:
             return spread(rows, longest, smooth, tail, weights)
 
         durations = [[spread_of(pace, pair) for pair in pairs] for pace in paces]
-        mean, deviation = (part.astype(np.float32) for part in self.scaler)
         chain = Chain(
-            mean, deviation, self.past, self.whiten, axes.astype(np.float32),
+            *self.scaler, self.past, self.whiten, axes.astype(np.float32),
             responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
             responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
             np.array(durations).astype(np.float32),
@@ -228,7 +227,7 @@ class Whitened:
 
 def fit_chain(
     fitted: list[FeatureSeries], events: Sequence[str], options: SemiMarkovMethod
-) -> tuple[Chain, list[int], Counter[str]]:
+) -> tuple[Chain, list[int], Counter[str], Order]:
     """Fit one subject's chain.
 
     Parameters
@@ -247,13 +246,15 @@ def fit_chain(
         Rows of each event's label that was seen.
     Counter
         What there is to tell, see `pipeline.detectors.semi_markov.notes`.
+    Order
+        Which event follows which.
     """
     found = Whitened.of(fitted, options)
     chain, order = found.chain(options)
     widths = [width for each in found.widths for width in each]
     numbers = [series.series for series in fitted]
     told = notes(order, found.timings, numbers, widths, events)
-    return chain, [rows for _, rows in widths], told
+    return chain, [rows for _, rows in widths], told, order
 
 
 def _fit_past(ready: list[np.ndarray], options: SemiMarkovMethod) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import xlogy
 
 from pipeline.detectors.semi_markov.timing import Timing
 
@@ -33,6 +34,10 @@ class Order:
         The event with which trials begin; None if series do not begin alike.
     left_out : int
         How often a pair was seen that is too rare.
+    tells : float
+        How much the last event tells of the next one: the share of the next one's entropy that is
+        gone once the last one is known. 1 for a circle, 0 for any order; 0, too, for one event,
+        which tells nothing.
     """
 
     pairs: np.ndarray
@@ -40,6 +45,7 @@ class Order:
     begins: np.ndarray
     opening: int | None
     left_out: int
+    tells: float
 
     @classmethod
     def of(cls, timings: Sequence[Timing], kinds: int) -> Order:
@@ -81,11 +87,20 @@ class Order:
         both = often[:, None] * chances
         begins = both / np.maximum(both.sum(axis=0), 1e-12) @ first  # what came before the first
         begins = begins / begins.sum() if begins.any() else np.full(kinds, 1 / kinds)
-        return cls(pairs, chances[tuple(pairs.T)], begins, opening, left_out)
+        follows = chances[tuple(pairs.T)]
+        return cls(pairs, follows, begins, opening, left_out, _tells(often, chances))
 
     @classmethod
     def circle(cls, kinds: int) -> Order:
         """Give the order of a circle: after each event the next one, after the last the first."""
         events = np.arange(kinds)
         pairs = np.stack([events, np.roll(events, -1)], axis=1)
-        return cls(pairs, np.ones(kinds), (events == kinds - 1).astype(float), 0, 0)
+        return cls(pairs, np.ones(kinds), (events == kinds - 1).astype(float), 0, 0, 1.0)
+
+
+def _tells(often: np.ndarray, chances: np.ndarray) -> float:
+    """Compute `Order.tells` from how often each event takes place, (E,), and follows, (E, E)."""
+    first = often * chances.any(axis=1)
+    following = first @ chances
+    entropy, left = -xlogy(following, following).sum(), -first @ xlogy(chances, chances).sum(axis=1)
+    return float(1 - left / entropy) if entropy > 1e-9 else 0.0

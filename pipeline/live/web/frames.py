@@ -12,22 +12,17 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from scipy.signal import lfilter, lfilter_zi
 
 from pipeline.data.recording import Description
 from pipeline.live.web.inbox import Batch
+from pipeline.results.colors import event_color
 
 BINS_PER_SECOND = 125
 HIGH_PASS_HZ = 0.5  # of what is drawn only
 GAP_SECONDS = 0.1  # a line is broken where samples are further apart
 NOTES_PER_FRAME = 5  # so that a page that missed a frame still gets its notes
-
-
-def event_colors(count: int) -> list[str]:
-    """Give the events' colours, the same as in `pipeline.results.figures`."""
-    return [to_hex(f"C{column}") for column in range(count)]
 
 
 class Framer:
@@ -60,11 +55,13 @@ class Framer:
         batch : Batch
             The newest one, for the notes so far.
         """
-        events = zip(self.about.events, event_colors(len(self.about.events)), strict=True)
         return {
             "title": self.title,
             "channels": list(self.about.channels),
-            "events": [{"name": name, "color": color} for name, color in events],
+            "events": [
+                {"name": name, "color": event_color(column)}
+                for column, name in enumerate(self.about.events)
+            ],
             "rate": self.about.rate,
             "bin": self.bin / self.about.rate,
             "gap": self.gap,

@@ -1,0 +1,32 @@
+"""Tasks for tests with several processes: nothing is imported that takes them seconds."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pipeline.work.runner import run
+from pipeline.work.tasks import Folder, Task
+
+
+def quiet(tasks, **more):
+    return run("upper", tasks, say=lambda line: None, **more)
+
+
+def slow(scratch, report, number, log):
+    """Fail if anybody else works in the folder; leave a line in the log."""
+    (scratch / "mine").mkdir()
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()} {number}\n")
+    time.sleep(0.15)
+    (scratch / "mine").rmdir()
+    (scratch / f"{number}.txt").write_text(str(number), encoding="utf-8")
+
+
+def slow_tasks(tmp_path, count=3):
+    folder = Folder(tmp_path / "derived", "slow", 1, ())
+    log = tmp_path / "log"
+    return [
+        Task(folder, f"t{i}", (), (f"{i}.txt",), slow, {"number": i, "log": log}, resumable=True)
+        for i in range(count)
+    ]

@@ -36,8 +36,10 @@ def places(folder: Path) -> tuple[str, str]:
     return f"data_dir={folder / 'data'}", f"output_dir={folder / 'outputs'}"
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return command_line(folder, *arguments, *places(folder))
+def command(
+    folder: Path, *overrides: str, flags: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    return command_line(folder, *flags, *places(folder), *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -305,13 +307,13 @@ def test_mistakes_end_in_one_line_and_status_2(finished):
 
 
 def test_the_configuration_can_be_shown_and_swept(tmp_path):
-    shown = command(tmp_path, "--cfg", "job", "dataset=simulated")
+    shown = command(tmp_path, "dataset=simulated", flags=("--cfg", "job"))
     assert shown.returncode == 0
     assert "hidden:" in shown.stdout
     small = [o for o in SMALL if not o.startswith("model.hidden")]
     swept = command(
-        tmp_path, "-m", "dataset=simulated", *small, "model.hidden=3,4", "stage=train",
-        f"hydra.sweep.dir={tmp_path / 'sweeps'}",
+        tmp_path, "dataset=simulated", *small, "model.hidden=3,4", "stage=train",
+        f"hydra.sweep.dir={tmp_path / 'sweeps'}", flags=("-m",),
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     assert len(list((tmp_path / "data" / "derived" / "simulated").glob("train-*"))) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -278,7 +279,10 @@ def test_the_line_that_a_submission_ends_with_is_read_by_shell_and_make(tmp_path
     makefile = "replay:\n\t@printf '%s\\n' $(DATASET) $(ARGS)\n"
     (tmp_path / "Makefile").write_text(makefile, encoding="utf-8")
     line = watch.removeprefix("watch it detect: ")
-    read = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    shell = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    read = subprocess.run(
+        line, shell=True, cwd=tmp_path, env=shell, capture_output=True, text=True
+    )  # fmt: skip
     assert read.stdout.splitlines() == [
         "mne", "model=models:/m-1", "subject=S 1", "series=9", f"data_dir={place}",
         "dataset.subjects=[a]",

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.config.compose import compose
 from pipeline.detectors.linear import LinearDetector
-from pipeline.detectors.semi_markov import belief
+from pipeline.detectors.semi_markov import belief, compiled
 from pipeline.detectors.semi_markov.belief import Belief, follow
 from pipeline.detectors.semi_markov.chain import Chain, earlier, pasts, predict_from_past
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
@@ -108,6 +108,14 @@ def test_saved_and_loaded_it_predicts_the_same_bits(detector, tmp_path):
     detector.save(tmp_path / "model.pt")
     again, features = SemiMarkovDetector.load(tmp_path / "model.pt"), trials(6).features
     np.testing.assert_array_equal(again.predict(features, 1), detector.predict(features, 1))
+
+
+def test_the_recursion_is_compiled_as_one_function(detector):
+    """Else it gives other bits on the day it is compiled than on all days after."""
+    detector.predict(trials(6).features, 1)
+    own = {name: each for name, each in vars(compiled).items() if hasattr(each, "signatures")}
+    assert {name for name, each in own.items() if each.signatures} == {"advance"}
+    assert len(own) == 7
 
 
 def test_rows_beyond_all_measure_end_in_numbers_all_the_same(detector):

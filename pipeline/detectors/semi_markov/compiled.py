@@ -13,21 +13,26 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+HOW: dict[str, Any] = {
+    "fastmath": {"reassoc", "nsz", "contract"},
+    "error_model": "numpy",
+    "nogil": True,
+}
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+# The functions that `advance` calls become a part of it. Compiled by themselves they would add up
+# in one order where `advance` is compiled, and in another one where it comes from the disk.
+part = njit(inline="always", **HOW)
+
+
+def kept(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function, and keep the machine code on disk where there is a place for it."""
-    how: dict[str, Any] = {
-        "fastmath": {"reassoc", "nsz", "contract"},
-        "error_model": "numpy",
-        "nogil": True,
-    }
     try:
-        return njit(cache=True, **how)(function)
+        return njit(cache=True, **HOW)(function)
     except RuntimeError:  # neither the program's folder nor the user's can be written
-        return njit(**how)(function)
+        return njit(**HOW)(function)
 
 
-@compiled
+@kept
 def advance(after, before, chances, tables, state):
     """Bring the weights from row to row, and give each row's chances.
 
@@ -55,7 +60,7 @@ def advance(after, before, chances, tables, state):
         _look(chances[row], tables, state)
 
 
-@compiled
+@part
 def _happen(happening, tables, state):
     """Add up the states in which an event takes place with the next row, by pace and event."""
     happening[:] = 0
@@ -69,7 +74,7 @@ def _happen(happening, tables, state):
                     happening[pace, tables.next[pair]] += near[pace, pair, slot, 0]
 
 
-@compiled
+@part
 def _approach(weights, cost, factor, ahead, come):
     """Move states that share their last and next event one row nearer to the next one.
 
@@ -84,7 +89,7 @@ def _approach(weights, cost, factor, ahead, come):
     return kept + weights[last]
 
 
-@compiled
+@part
 def _step_near(after, before, scale, happening, tables, state):
     """Move the states near the next event, and give their weights' sum."""
     near, merged, held, far = state.near, state.merged, state.held, state.far
@@ -144,7 +149,7 @@ def _step_near(after, before, scale, happening, tables, state):
     return total
 
 
-@compiled
+@part
 def _step_far(after, scale, happening, tables, state):
     """Move the states far from the next event, and give their weights' sum."""
     far, ages, total = state.far, state.near.shape[2], 0.0
@@ -175,7 +180,7 @@ def _step_far(after, scale, happening, tables, state):
     return total
 
 
-@compiled
+@part
 def _lose_track(tables, state):
     """Let a little weight begin anew: everything before may have been mistaken."""
     for pace in range(state.far.shape[0]):
@@ -185,7 +190,7 @@ def _lose_track(tables, state):
             state.afar[pace, event] += added
 
 
-@compiled
+@part
 def _look(chances, tables, state):
     """Add up the states in which a row lies within each event's label."""
     near, merged, held, far = state.near, state.merged, state.held, state.far

@@ -1,0 +1,189 @@
+"""Inject faults into real runs, and see what is lost.
+
+``python -m pipeline.bench.chaos [kills=60] [seed=0] [only=NAME,NAME]`` kills commands, their
+workers and MLflow's server, fills disks, damages files and turns the clock. Then it gives the same
+command again, and compares with an undisturbed run. It writes a table into ``docs/reliability.md``,
+unless ``only`` chooses some of the faults. Everything is simulated, in a temporary folder, and all
+servers stay on this computer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.bench.chaos_faults import FAULTS, SAME, Bench, Row, UnableError
+from pipeline.bench.chaos_runs import (
+    Command,
+    HangsError,
+    Place,
+    Whole,
+    durations,
+    preload,
+    wait_for,
+)
+from pipeline.bench.document import machine, write_between
+from pipeline.config.paths import PROJECT
+from pipeline.work.machine import cores
+
+DOC = PROJECT / "docs" / "reliability.md"
+KILLS_PER_ROUND = 10
+HEAD = "| fault | what must hold | what happened |\n|---|---|---|\n"
+
+
+def undisturbed(place: Place) -> Whole:
+    """Run it once to load what a command loads, and once more to see what it does."""
+    first = Place(place.base / "first")
+    first.base.mkdir(parents=True)
+    command = first.finish()
+    if command.status != 0:
+        sys.exit(f"error: the undisturbed run failed: {command.said[-2000:]}")
+    preload(command.log)
+    shutil.rmtree(first.files_folder)
+    seconds = durations(place.start())
+    whole = Whole(place.submissions()[0].read_bytes(), place.files(), seconds)
+    if faults := place.faults(whole):
+        sys.exit(f"error: the undisturbed run: {faults}")
+    return whole
+
+
+# ---------------------------------------------------------------------------------------- killed
+
+
+def kill_within(command: Command, before: int, seconds: float) -> str | None:
+    """Kill a command some time after so many of its stages; say after which stage it was.
+
+    Returns
+    -------
+    str or None
+        The stage that it said last; None if it ended before.
+    """
+    wait_for(lambda: command.status is not None or len(command.stages) >= before)
+    until = time.monotonic() + seconds
+    wait_for(lambda: command.status is not None or time.monotonic() >= until)
+    if command.status is not None:
+        return None
+    stages = command.stages
+    command.kill()
+    return stages[-1] if stages else ""
+
+
+def kills(bench: Bench, wanted: int) -> list[Row]:
+    """Kill commands in rounds: again and again at later moments, until one comes through."""
+    seconds = list(bench.whole.seconds.values())
+    names = list(bench.whole.seconds)
+    after = {"": names[0]} | dict(pairwise(names))
+    landed: Counter[str] = Counter(dict.fromkeys(names, 0))
+    faults: list[str] = []
+    rounds = 0
+    random = np.random.default_rng(bench.seed)
+    while (left := wanted - landed.total()) > 0:
+        place = bench.place(f"kills{rounds}")
+        rounds += 1
+        for stage in sorted(random.integers(0, len(seconds), min(left, KILLS_PER_ROUND))):
+            command = place.start()
+            last = kill_within(command, stage, random.uniform(0, seconds[stage]))
+            if last is None:
+                break
+            landed[after[last]] += 1
+            bench.step(1)
+        place.finish()
+        faults += [f"round {rounds}: {each}" for each in place.faults(bench.whole)]
+        if not faults:
+            shutil.rmtree(place.base)
+    told = ", ".join(f"{name} {count}" for name, count in landed.items())
+    must = f"{SAME}; one finished run and one model in MLflow"
+    done = f"{landed.total()} SIGKILLs of the whole process group, in {rounds} rounds"
+    return [Row(done, must, f"kills by stage: {told}", faults)]
+
+
+def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> list[Row]:
+    """Inject faults.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty.
+    chosen : list of str
+        ``kills`` and keys of `FAULTS`.
+    wanted : int
+        How many kills.
+    seed : int
+        Of the random moments and bytes.
+
+    Returns
+    -------
+    list of Row
+    """
+    total = 2 + sum(wanted if name == "kills" else FAULTS[name][1] for name in chosen)
+    layout = "{desc:<10}{percentage:3.0f}%|{bar:24}| {n}/{total} {elapsed}<{remaining}"
+    rows: list[Row] = []
+    with tqdm(total=total, desc="whole", bar_format=layout, leave=False) as bar:
+        place = Place(folder / "whole")
+        place.base.mkdir()
+        bench = Bench(folder, seed, undisturbed(place), bar.update)
+        bar.update(2)
+        for name in chosen:
+            bar.set_description_str(name)
+            at, weight = bar.n, wanted if name == "kills" else FAULTS[name][1]
+            try:
+                made = kills(bench, wanted) if name == "kills" else FAULTS[name][0](bench)
+            except UnableError as reason:
+                made = [Row(name.replace("_", " "), SAME, str(reason), [], True)]
+            except HangsError:
+                made = [Row(name.replace("_", " "), SAME, "", ["it hangs"])]
+            for row in made:
+                bar.write(row.line())
+            rows += made
+            bar.update(at + weight - bar.n)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run from the command line.
+
+    Returns
+    -------
+    int
+        0 if every row is green or skipped, else 1; 2 for a wrong argument.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    tqdm.monitor_interval = 0  # no thread: commands are forked from this process
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers, only = {"kills": 60, "seed": 0}, ["kills", *FAULTS]
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        key, _, value = argument.partition("=")
+        if key in numbers and value.isdecimal():
+            numbers[key] = int(value)
+        elif key == "only" and set(value.split(",")) <= {"kills", *FAULTS}:
+            only = value.split(",")
+        else:
+            names = ",".join(["kills", *FAULTS])
+            print(f"error: {argument}: give kills=N, seed=N or only={names}", file=sys.stderr)
+            return 2
+    begun = time.monotonic()
+    with TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as base:
+        rows = inject(Path(base), only, numbers["kills"], numbers["seed"])
+    if set(only) == {"kills", *FAULTS}:
+        lines = "".join(f"{row.line()}\n" for row in rows)
+        minutes = (time.monotonic() - begun) / 60
+        text = (
+            f"{HEAD}{lines}\n{machine(cores())}, seed {numbers['seed']}, {minutes:.0f} minutes.\n"
+        )
+        write_between(DOC, "chaos", text)
+        print(DOC)
+    return 1 if any(row.faults for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from pipeline.__main__ import main as run_pipeline
 from pipeline.bench.chaos_runs import HOST, Command, Place, Whole, free_port, server, wait_for
 
 SHARES = (0.2, 0.6, 0.95)  # of what a run writes: the sizes of the disks that fill up
@@ -77,18 +78,21 @@ class Bench:
         The undisturbed run.
     step : callable
         Called with the progress.
+    main : callable
+        The program.
     """
 
     folder: Path
     seed: int
     whole: Whole
     step: Callable[[int], object]
+    main: Callable[[], object] = run_pipeline
 
     def place(self, name: str, folder: Path | None = None, uri: str = "") -> Place:
         """Give an empty folder."""
         base = self.folder / name
         base.mkdir()
-        return Place(base, folder, uri)
+        return Place(base, folder, uri, self.main)
 
 
 def worker(bench: Bench) -> list[Row]:

@@ -218,11 +218,14 @@ class Place:
         For data and outputs, if elsewhere.
     uri : str
         Of the store, if it is no file in ``base``.
+    main : callable
+        What a forked command runs.
     """
 
     base: Path
     folder: Path | None = None
     uri: str = ""
+    main: Callable[[], object] = run_pipeline
     commands: list[Command] = field(default_factory=list)
 
     @property
@@ -242,7 +245,8 @@ class Place:
             f"output_dir={self.files_folder / 'outputs'}",
             f"tracking.uri={self.uri or f'sqlite:///{self.store}'}", *more,
         ]  # fmt: skip
-        self.commands.append(Command(arguments, self.base / f"log{len(self.commands)}", **how))
+        log = self.base / f"log{len(self.commands)}"
+        self.commands.append(Command(arguments, log, main=self.main, **how))
         return self.commands[-1]
 
     def finish(self, *more: str, **how: Any) -> Command:

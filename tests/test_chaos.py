@@ -158,7 +158,7 @@ def test_what_is_impossible_here_is_a_row_with_the_reason(tmp_path, monkeypatch)
     whole = Whole(b"", {}, {})
     monkeypatch.setattr(chaos, "undisturbed", lambda place: whole)
     monkeypatch.setitem(chaos.FAULTS, "full_disk", (unable, 1))
-    (row,) = chaos.inject(tmp_path, ["full_disk"], 0, 0)
+    (row,) = chaos.inject(tmp_path, ["full_disk"], 0, 0)["full_disk"]
     assert row.skipped
     assert "only root can do that" in row.line()
 

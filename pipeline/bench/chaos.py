@@ -2,9 +2,10 @@
 
 ``python -m pipeline.bench.chaos [kills=60] [seed=0] [only=NAME,NAME]`` kills commands, their
 workers and MLflow's server, fills disks, damages files and turns the clock. Then it gives the same
-command again, and compares with an undisturbed run. It writes a table into ``docs/reliability.md``,
-unless ``only`` chooses some of the faults. Everything is simulated, in a temporary folder, and all
-servers stay on this computer.
+command again, and compares with an undisturbed run. It writes two tables into
+``docs/reliability.md``: one for the kills, one for all other faults. ``only`` chooses some faults;
+a table is written when all of its faults were chosen. Everything is simulated, in a temporary
+folder, and all servers stay on this computer.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "reliability.md"
 KILLS_PER_ROUND = 10
+TABLES = {"kills": ["kills"], "faults": [*FAULTS]}  # of `DOC`, by their markers
 HEAD = "| fault | what must hold | what happened |\n|---|---|---|\n"
 
 
@@ -107,7 +109,7 @@ def kills(bench: Bench, wanted: int) -> list[Row]:
     return [Row(done, must, f"kills by stage: {told}", faults)]
 
 
-def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> list[Row]:
+def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> dict[str, list[Row]]:
     """Inject faults.
 
     Parameters
@@ -123,11 +125,12 @@ def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> list[Row]
 
     Returns
     -------
-    list of Row
+    dict of str to list of Row
+        By the names of the faults.
     """
     total = 2 + sum(wanted if name == "kills" else FAULTS[name][1] for name in chosen)
     layout = "{desc:<10}{percentage:3.0f}%|{bar:24}| {n}/{total} {elapsed}<{remaining}"
-    rows: list[Row] = []
+    rows: dict[str, list[Row]] = {}
     with tqdm(total=total, desc="whole", bar_format=layout, leave=False) as bar:
         place = Place(folder / "whole")
         place.base.mkdir()
@@ -144,7 +147,7 @@ def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> list[Row]
                 made = [Row(name.replace("_", " "), SAME, "", ["it hangs"])]
             for row in made:
                 bar.write(row.line())
-            rows += made
+            rows[name] = made
             bar.update(at + weight - bar.n)
     return rows
 
@@ -174,15 +177,14 @@ def main(arguments: list[str] | None = None) -> int:
     begun = time.monotonic()
     with TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as base:
         rows = inject(Path(base), only, numbers["kills"], numbers["seed"])
-    if set(only) == {"kills", *FAULTS}:
-        lines = "".join(f"{row.line()}\n" for row in rows)
-        minutes = (time.monotonic() - begun) / 60
-        text = (
-            f"{HEAD}{lines}\n{machine(cores())}, seed {numbers['seed']}, {minutes:.0f} minutes.\n"
-        )
-        write_between(DOC, "chaos", text)
-        print(DOC)
-    return 1 if any(row.faults for row in rows) else 0
+    minutes = (time.monotonic() - begun) / 60
+    measured = f"{machine(cores())}, seed {numbers['seed']}, {minutes:.0f} minutes"
+    for table, names in TABLES.items():
+        if set(names) <= set(only):
+            lines = "".join(f"{row.line()}\n" for name in names for row in rows[name])
+            write_between(DOC, table, f"{HEAD}{lines}\n{measured}.\n")
+            print(DOC)
+    return 1 if any(row.faults for made in rows.values() for row in made) else 0
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """Commands that are killed and given again, for `pipeline.bench.chaos`.
 
 Most commands are forked from a process that has loaded all modules already, so that a fault meets
-the stages and not the imports. They are the program's own `main`, in a process group of their own.
+the stages and not the imports. From there on they are ``python -m pipeline``, in a process group of
+their own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import multiprocessing
 import os
 import re
+import runpy
 import signal
 import socket
 import sqlite3
@@ -25,15 +28,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.__main__ import main as run_pipeline
 from pipeline.config.paths import PROJECT
-from pipeline.work.files import content
 
-# Two subjects with four short series each, and a checkpoint after each batch.
+# Two subjects with three short series each, and a checkpoint after each batch.
 SMALL = (
     "dataset=simulated", "experiment=lstm", "dataset.simulation.subjects=2",
-    "dataset.simulation.series=4", "dataset.simulation.trials=3", "dataset.train_series=[1,2]",
-    "dataset.valid_series=[3]", "dataset.test_series=[4]", "filter.lowpass_hz=[1,5]",
+    "dataset.simulation.series=3", "dataset.simulation.trials=3", "dataset.train_series=[1]",
+    "dataset.valid_series=[2]", "dataset.test_series=[3]", "filter.lowpass_hz=[1,5]",
     "filter.power_bands_hz=[]", "filter.decimate=25", "model.hidden=6", "model.projection=3",
     "window.length=20", "window.batch=2", "window.burn_in=0", "train.epochs=2",
     "train.checkpoint_seconds=0", "device=cpu", "workers=1",
@@ -55,6 +56,16 @@ def wait_for(there: Callable[[], object], every: float = POLL) -> None:
         if time.monotonic() > limit:
             raise HangsError
         time.sleep(every)
+
+
+def digest(path: Path) -> str:
+    """Digest a file's bytes, now: what is remembered of them would be inherited by a fork."""
+    return hashlib.blake2b(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+
+
+def run_pipeline() -> None:
+    """Be ``python -m pipeline``."""
+    runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
 
 
 def _forked(main: Callable[[], object], arguments: list[str], log: Path, before: Any) -> None:
@@ -262,7 +273,7 @@ class Place:
     def files(self) -> dict[str, str]:
         """Digest each file of data and outputs."""
         return {
-            path.relative_to(self.files_folder).as_posix(): content(path)
+            path.relative_to(self.files_folder).as_posix(): digest(path)
             for path in sorted(self.files_folder.rglob("*"))
             if path.is_file() or path.name.startswith(".")
         }

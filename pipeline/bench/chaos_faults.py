@@ -28,6 +28,7 @@ from pipeline.bench.chaos_runs import (
 
 SHARES = (0.2, 0.6, 0.95)  # of what a run writes: the sizes of the disks that fill up
 DAY = 86_400
+TIMED = ("_history.csv", "report_simulated.html")  # they say how long a training took
 # Another time at every half second: up to twelve hours too early or too late.
 JUMPING = """
 import random, time
@@ -268,7 +269,7 @@ def damage(bench: Bench) -> list[Row]:
         after = place.files()
         faults = place.faults(bench.whole, 2 + number)  # what is trained again has a run of its own
         for name in sorted(chosen):
-            kept = name.endswith("_history.csv") or after.get(name) == whole[name]  # has seconds
+            kept = name.endswith(TIMED) or after.get(name) == whole[name]
             if after.get(name) == damaged[name] or not kept:
                 faults.append(f"{name} stays damaged")
         done = sum(f"{stage:<9}up to date" not in again.said for stage in again.stages)

@@ -72,6 +72,7 @@ def _forked(main: Callable[[], object], arguments: list[str], log: Path, before:
     """Be the command: the process that was forked."""
     os.setsid()
     tqdm.set_lock(multiprocessing.RLock())
+    vars(tqdm).get("_instances", set()).clear()  # the bench's bar would move those of the command
     for number, name in ((1, "out"), (2, "err")):
         file = os.open(log / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
@@ -171,7 +172,8 @@ class Command:
     def errors(self) -> list[str]:
         """Its error lines."""
         text = (self.log / "err").read_text(encoding="utf-8")
-        return [line for line in re.split(r"[\r\n]+", text) if line.startswith("error:")]
+        lines = re.split(r"[\r\n]+|\x1b\[A", text)
+        return [line for line in lines if line.startswith("error:")]
 
     def not_one_line(self, *words: str) -> list[str]:
         """Say what is wrong with how it failed: it must do so in one line, with these words."""

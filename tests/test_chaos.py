@@ -92,6 +92,7 @@ def test_other_bytes_and_missing_files_are_told(bench):
     (place.base / ".runs.db.lock").touch()
     found = place.faults(bench.whole)
     assert "another submission" in found
+    assert "other bytes: outputs/a/b/submission_x.csv" in found
     assert "missing: data/train" in found
     assert "left beside the store: .runs.db.lock" in found
 

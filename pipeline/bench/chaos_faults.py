@@ -28,7 +28,7 @@ from pipeline.bench.chaos_runs import (
 
 SHARES = (0.2, 0.6, 0.95)  # of what a run writes: the sizes of the disks that fill up
 DAY = 86_400
-TIMED = ("_history.csv", "report_simulated.html")  # they say how long a training took
+TIMED = ("_history.csv", "report_simulated.html")  # they tell times
 # Another time at every half second: up to twelve hours too early or too late.
 JUMPING = """
 import random, time

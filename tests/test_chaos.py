@@ -159,9 +159,26 @@ def test_what_is_impossible_here_is_a_row_with_the_reason(tmp_path, monkeypatch)
     whole = Whole(b"", {}, {})
     monkeypatch.setattr(chaos, "undisturbed", lambda place: whole)
     monkeypatch.setitem(chaos.FAULTS, "full_disk", (unable, 1))
-    (row,) = chaos.inject(tmp_path, ["full_disk"], 0, 0)["full_disk"]
+    monkeypatch.setitem(chaos.FAULTS, "clock", (lambda bench: [][0], 1))
+    ((_, (row,)), (_, (other,))) = chaos.inject(tmp_path, ["full_disk", "clock"], 0, 0)
     assert row.skipped
     assert "only root can do that" in row.line()
+    assert "LOST: ; cannot be looked at: IndexError" in other.line()
+
+
+def test_a_table_says_what_is_not_in_it(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- kills:begin -->\n<!-- kills:end -->\n<!-- faults:begin -->\n<!-- faults:end -->\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(chaos, "DOC", page)
+    rows = {"worker": [Row("a", "b", "c", [])]}
+    chaos.write_tables(rows, ["worker"], "today")  # some were not chosen
+    assert "green" not in page.read_text(encoding="utf-8")
+    chaos.write_tables(rows, [*chaos.FAULTS], "today")
+    text = page.read_text(encoding="utf-8")
+    assert "| a | b | green: c |\n\ntoday; not injected: full disk, large file, " in text
 
 
 @pytest.mark.parametrize("argument", ["kills=many", "only=fire", "x"])

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -109,8 +110,10 @@ def kills(bench: Bench, wanted: int) -> list[Row]:
     return [Row(done, must, f"kills by stage: {told}", faults)]
 
 
-def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> dict[str, list[Row]]:
-    """Inject faults.
+def inject(
+    folder: Path, chosen: list[str], wanted: int, seed: int
+) -> Iterator[tuple[str, list[Row]]]:
+    """Inject faults, one after another.
 
     Parameters
     ----------
@@ -123,14 +126,15 @@ def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> dict[str,
     seed : int
         Of the random moments and bytes.
 
-    Returns
-    -------
-    dict of str to list of Row
-        By the names of the faults.
+    Yields
+    ------
+    str
+        The name of a fault.
+    list of Row
+        What came of it.
     """
     total = 2 + sum(wanted if name == "kills" else FAULTS[name][1] for name in chosen)
     layout = "{desc:<10}{percentage:3.0f}%|{bar:24}| {n}/{total} {elapsed}<{remaining}"
-    rows: dict[str, list[Row]] = {}
     with tqdm(total=total, desc="whole", bar_format=layout, leave=False) as bar:
         place = Place(folder / "whole")
         place.base.mkdir()
@@ -145,11 +149,23 @@ def inject(folder: Path, chosen: list[str], wanted: int, seed: int) -> dict[str,
                 made = [Row(name.replace("_", " "), SAME, str(reason), [], True)]
             except HangsError:
                 made = [Row(name.replace("_", " "), SAME, "", ["it hangs"])]
+            except Exception as error:  # the other faults are worth seeing
+                what = f"cannot be looked at: {type(error).__name__}: {error}"
+                made = [Row(name.replace("_", " "), SAME, "", [what])]
             for row in made:
                 bar.write(row.line())
-            rows[name] = made
             bar.update(at + weight - bar.n)
-    return rows
+            yield name, made
+
+
+def write_tables(rows: dict[str, list[Row]], only: list[str], measured: str) -> None:
+    """Write the tables of which all faults were chosen, and say which ones are still to come."""
+    for table, names in TABLES.items():
+        if set(names) <= set(only) and set(names) & set(rows):
+            lines = "".join(f"{row.line()}\n" for name in names for row in rows.get(name, []))
+            left = ", ".join(name.replace("_", " ") for name in names if name not in rows)
+            more = f"; not injected: {left}" if left else ""
+            write_between(DOC, table, f"{HEAD}{lines}\n{measured}{more}.\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,16 +190,13 @@ def main(arguments: list[str] | None = None) -> int:
             names = ",".join(["kills", *FAULTS])
             print(f"error: {argument}: give kills=N, seed=N or only={names}", file=sys.stderr)
             return 2
-    begun = time.monotonic()
+    begun, rows = time.monotonic(), {}
     with TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as base:
-        rows = inject(Path(base), only, numbers["kills"], numbers["seed"])
-    minutes = (time.monotonic() - begun) / 60
-    measured = f"{machine(cores())}, seed {numbers['seed']}, {minutes:.0f} minutes"
-    for table, names in TABLES.items():
-        if set(names) <= set(only):
-            lines = "".join(f"{row.line()}\n" for name in names for row in rows[name])
-            write_between(DOC, table, f"{HEAD}{lines}\n{measured}.\n")
-            print(DOC)
+        for name, made in inject(Path(base), only, numbers["kills"], numbers["seed"]):
+            rows[name] = made
+            minutes = (time.monotonic() - begun) / 60
+            measured = f"{machine(cores())}, seed {numbers['seed']}, {minutes:.0f} minutes"
+            write_tables(rows, only, measured)  # now: what follows may be cut off
     return 1 if any(row.faults for made in rows.values() for row in made) else 0
 
 

@@ -213,9 +213,7 @@ def read_only(bench: Bench) -> list[Row]:
                 command = place.finish()
             else:
                 command = place.start("train.epochs=20")
-                wait_for(lambda c=command, p=place: c.status is not None or p.training())
-                wait_for(lambda d=disk, c=command: forbid(d) or c.status is not None)
-                command.wait()
+                forbid_amid(command, place, disk)
             faults = command.not_one_line(str(disk), "Read-only file system")
             mount("-o", "remount,rw", str(disk))
             if when == "from the start":
@@ -225,6 +223,13 @@ def read_only(bench: Bench) -> list[Row]:
                 faults += as_another(bench, place, "train.epochs=20")
         rows.append(Row(f"folder read-only {when}", must, shown(command, place), faults))
     return rows
+
+
+def forbid_amid(command: Command, place: Place, disk: Path) -> None:
+    """Make a disk read-only when a training has begun, and wait for the command's end."""
+    wait_for(lambda: command.status is not None or place.training())
+    wait_for(lambda: command.status is not None or forbid(disk))
+    command.wait()
 
 
 def forbid(disk: Path) -> bool:

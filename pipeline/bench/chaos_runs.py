@@ -190,7 +190,7 @@ class Command:
 
 def durations(command: Command) -> dict[str, float]:
     """Wait for an undisturbed command; give the seconds up to each stage's line, and to its end."""
-    begun, taken = time.monotonic(), {}
+    begun, taken = time.monotonic(), dict[str, float]()
     while True:
         ended = command.status is not None
         for stage in command.stages[len(taken) :]:

@@ -12,6 +12,7 @@ INSTALLED_KAGGLE := $(VENV)/.installed-kaggle
 INSTALLED_BIDS := $(VENV)/.installed-bids
 INSTALLED_LIVE := $(VENV)/.installed-live
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
+INSTALLED_AUDIT := $(VENV)/.installed-audit
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
 # Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
@@ -19,7 +20,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean chaos audit
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -138,6 +139,13 @@ bench-lsl: $(INSTALLED_LIVE)  ## a real LSL stream, and each fault of one, again
 fuzz: $(INSTALLED)  ## 10,000 broken CSV files and zips through the readers: ARGS="cases=10000 seed=0"
 	@$(RUN) -m pipeline.bench.fuzz $(ARGS)
 
+chaos: $(INSTALLED)  ## kill commands, fill disks, damage files: ARGS="kills=60 seed=0"; writes docs/reliability.md
+	@$(RUN) -m pipeline.bench.chaos $(ARGS)
+
+audit: $(INSTALLED_DEV) $(INSTALLED_AUDIT)  ## known weaknesses of the installed packages; no file is unpickled, no server is open
+	$(RUN) -m pytest -q tests/test_audit.py $(ARGS)
+	@$(RUN) -m pipeline.bench.audit
+
 calibrate: $(INSTALLED)  ## simulated against real figures, row by row; writes docs/simulator.md
 	$(RUN) -m pipeline.bench.calibrate $(ARGS)
 
@@ -154,7 +162,7 @@ docs: $(INSTALLED_DOCS)  ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=true $(RUN) -m mkdocs build --strict --quiet
 	@echo "$(CURDIR)/site/index.html"
 
-lock: $(INSTALLED_DEV) $(INSTALLED_DOCS) $(INSTALLED_KAGGLE) $(INSTALLED_BIDS) $(INSTALLED_LIVE) $(INSTALLED_CLUSTER)  ## write the installed versions to constraints.txt
+lock: $(INSTALLED_DEV) $(INSTALLED_DOCS) $(INSTALLED_KAGGLE) $(INSTALLED_BIDS) $(INSTALLED_LIVE) $(INSTALLED_CLUSTER) $(INSTALLED_AUDIT)  ## write the installed versions to constraints.txt
 	$(RUN) -m pip freeze --exclude-editable | sed "s/+cpu$$//" > constraints.txt
 
 clean:  ## remove what can be made again: derived files and outputs (not data/raw, not the runs)

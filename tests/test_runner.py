@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -350,6 +351,24 @@ def test_write_whole_leaves_nothing_when_writing_fails(tmp_path):
     with pytest.raises(PipelineError, match=r"out.csv: cannot be written"):
         write_whole(tmp_path / "out.csv", fail)
     assert not list(tmp_path.iterdir())
+
+
+def fills_up(scratch, report):
+    raise OSError("10 requested and 3 written")  # NumPy's words, without the reason
+
+
+def test_a_disk_that_fills_up_is_told_also_where_numpy_does_not_say_so(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    task = Task(Folder(tmp_path, "fill", 1, ()), "one", (), ("one.npy",), fills_up)
+    with pytest.raises(PipelineError, match=r"10 requested and 3 written$"):
+        run("fill", [task])
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PipelineError, match=r"No space left on device$"):
+        run("fill", [task])
+    with pytest.raises(PipelineError, match=r"No space left on device$"):
+        write_whole(tmp_path / "one.npy", lambda hidden: fills_up(hidden, None))
 
 
 def test_two_inputs_of_one_name_are_both_looked_at(tmp_path):

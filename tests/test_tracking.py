@@ -73,6 +73,25 @@ def test_a_run_that_was_cut_off_is_gone_on_with(small_config, monkeypatch, uri):
     assert sum("mlflow.parentRunId" not in r.data.tags for r in after.values()) == 1
 
 
+def test_a_model_whose_logging_was_cut_off_is_logged_once(small_config, monkeypatch, uri):
+    config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
+
+    def killed(*args, **more):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.models.Model, "log", killed)
+        with pytest.raises(SystemExit):
+            run(config, say=lambda line: None)
+    run(config, say=lambda line: None)
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("simulated").experiment_id
+    (model,) = client.search_logged_models([experiment])
+    assert model.status == "READY"
+    parent = client.get_run(model.source_run_id)
+    assert parent.data.tags["model"] == f"models:/{model.model_id}"
+
+
 def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(
     small_config, monkeypatch, uri
 ):

@@ -16,6 +16,7 @@ from pipeline.tracking.settings import set_defaults
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
 
 set_defaults()
 
@@ -92,7 +93,7 @@ def log_model(
     )
     mlflow.set_tracking_uri(uri)  # `Model.log` knows no client
     experiment = client.get_run(run).info.experiment_id
-    logged = client.create_logged_model(
+    logged = _begun(client, experiment, run) or client.create_logged_model(
         experiment, name="model", source_run_id=run, params=client.get_run(run).data.params
     )
     address = f"models:/{logged.model_id}"
@@ -115,6 +116,12 @@ def log_model(
         client.update_model_version(config.tracking.register, version, description=card)
         choose_champion(client, config.tracking.register, version, run)
     return address
+
+
+def _begun(client: MlflowClient, experiment: str, run: str) -> LoggedModel | None:
+    """Give the model of a run that a command was killed in the middle of logging."""
+    found = client.search_logged_models([experiment], f"source_run_id = '{run}'")
+    return next((model for model in found if model.status == "PENDING"), None)
 
 
 def choose_champion(client: MlflowClient, name: str, version: str, run: str) -> None:

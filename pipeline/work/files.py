@@ -39,7 +39,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         write(hidden)
         os.replace(hidden, path)
     except OSError as error:
-        raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise PipelineError(f"{path}: cannot be written: {why(error, path.parent)}") from error
     finally:
         with suppress(OSError):  # the folder itself may be unreadable
             hidden.unlink(missing_ok=True)
@@ -65,6 +65,19 @@ def probe(folder: Path) -> None:
     finally:
         with suppress(OSError):  # there is no such folder
             hidden.unlink(missing_ok=True)
+
+
+def why(error: OSError, folder: Path) -> str:
+    """Say why something could not be written into a folder.
+
+    NumPy tells of a disk that fills up only how much it has written; `probe` finds the reason.
+    """
+    if not error.strerror:
+        try:
+            probe(folder)
+        except OSError as found:
+            return os.strerror(found.errno or 0)
+    return error.strerror or str(error)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from pipeline.errors import PipelineError
 from pipeline.work.engines import Engine, Local
-from pipeline.work.files import alone, content, contents
+from pipeline.work.files import alone, content, contents, why
 from pipeline.work.keys import digest
 from pipeline.work.machine import threads
 from pipeline.work.messages import Outbox
@@ -220,7 +220,7 @@ def _do(task: Task, inputs: dict[str, str], report: _Reporter) -> None:
         os.replace(scratch / "manifest", task.manifest)
     except OSError as error:
         place = error.filename or folder
-        raise PipelineError(f"{place}: {error.strerror or error}") from error
+        raise PipelineError(f"{place}: {why(error, folder)}") from error
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -207,13 +206,6 @@ def answers(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def free_port() -> int:
-    """Give a port of the loopback address that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compose import compose
-from pipeline.detectors.linear import NEVER, LinearDetector
+from pipeline.detectors.discriminant import NEVER
+from pipeline.detectors.linear import LinearDetector
 from pipeline.errors import ConfigError
 from pipeline.results.scoring import score
 from tests.conftest import fit_data, told

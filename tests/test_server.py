@@ -11,11 +11,11 @@ import sys
 import mlflow
 import pytest
 
+from pipeline.bench.chaos_runs import free_port
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
 from pipeline.tracking import server
 from pipeline.tracking.experiments import find_experiment
-from tests.conftest import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.bench.chaos_runs import free_port
 from pipeline.data.recording import Recording
 from pipeline.errors import PipelineError
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.tracking.models import CARD, choose_champion
-from tests.conftest import LIMIT, SMALL, answers, free_port, make_config, submitted, wait_until
+from tests.conftest import LIMIT, SMALL, answers, make_config, submitted, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -10,6 +10,7 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipeline.bench.chaos_runs import free_port
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
 from pipeline.results import scoring
@@ -18,7 +19,6 @@ from pipeline.tracking import session
 from pipeline.tracking.open_runs import OpenRuns
 from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import code_version, flatten
-from tests.conftest import free_port
 
 pytestmark = pytest.mark.slow
 

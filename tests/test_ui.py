@@ -21,9 +21,10 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.bench.browser import NEEDS, is_there, open_browser
+from pipeline.bench.chaos_runs import free_port
 from pipeline.config.paths import PROJECT
 from pipeline.stages.flow import run
-from tests.conftest import LIMIT, SMALL, answers, free_port, make_config, unless_given, wait_until
+from tests.conftest import LIMIT, SMALL, answers, make_config, unless_given, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_there(), reason=NEEDS)]
 RECIPES = ("lstm", "fbl_lda")

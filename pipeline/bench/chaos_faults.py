@@ -336,11 +336,17 @@ def mlflow_away(bench: Bench) -> list[Row]:
         "The work is done; one line at the end, status not 0. With the server, the same command "
         "records one finished run with all trainings"
     )
+
+    def kept(command: Command, place: Place) -> list[str]:
+        """Say what is wrong where the work is done and the store is away."""
+        faults = command.not_one_line(uri)
+        if [path.read_bytes() for path in place.submissions()] != [bench.whole.submission]:
+            faults.append("another submission")
+        return faults
+
     away = bench.place("away", uri=uri)
     failed = away.finish()
-    faults = failed.not_one_line(uri)
-    if [path.read_bytes() for path in away.submissions()] != [bench.whole.submission]:
-        faults.append("another submission")
+    faults = kept(failed, away)
     with server(home, port):
         away.finish()
         faults += away.faults(bench.whole) + recorded(away, store, 1)
@@ -350,9 +356,7 @@ def mlflow_away(bench: Bench) -> list[Row]:
         command = amid.start()
         wait_for(lambda: command.status is not None or amid.training())
     command.wait()  # the server is killed
-    faults = command.not_one_line(uri)
-    if [path.read_bytes() for path in amid.submissions()] != [bench.whole.submission]:
-        faults.append("another submission")
+    faults = kept(command, amid)
     with server(home, port):
         amid.finish()
         faults += amid.faults(bench.whole) + recorded(amid, store, 2)

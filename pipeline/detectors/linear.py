@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
-from pipeline.detectors.discriminant import NEVER, add_up, fit_discriminant
+from pipeline.detectors.discriminant import add_up, fit_discriminant, fit_each
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
@@ -76,15 +76,12 @@ class LinearDetector:
             y.append(np.asarray(series.labels)[rows])
         features, labels = np.concatenate(x), np.concatenate(y)
         del x
-        weights = np.zeros((features.shape[1], labels.shape[1]))
-        bias = np.full(labels.shape[1], NEVER)
-        for event, column in enumerate(labels.T):
-            if column.any():
-                weights[:, event], bias[event] = _fit_event(options, features, column)
-            data.report(1 / labels.shape[1], {})
-        single = weights.astype(np.float32), bias.astype(np.float32)
+        weights, bias = fit_each(
+            features, labels, partial(_fit_event, options),
+            lambda: data.report(1 / labels.shape[1], {}),
+        )  # fmt: skip
         line = {"best": True}  # nothing is learned step by step
-        return cls(*single, options.tap_count, options.tap_every, scalers), [line]
+        return cls(weights, bias, options.tap_count, options.tap_every, scalers), [line]
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""

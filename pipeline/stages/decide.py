@@ -66,8 +66,10 @@ def training_jobs(context: Context, found: Sequence[Series]) -> list[Job]:
         file = context.ingest_folder.path / f"{raw.name}_events.npy"
         return not file.exists() or bool(np.load(file, mmap_mode="r").any())
 
-    count = min(context.config.decisions.folds, len(context.train_series))
-    return [job for job in fold_jobs(context, found, count, has_events) if job.predict]
+    series = context.train_series
+    teaching = [raw for raw in found if raw.series in series and has_events(raw)]
+    count = min(context.config.decisions.folds, len(series))
+    return [job for job in fold_jobs(context, found, count, teaching) if job.predict]
 
 
 def possible(context: Context, found: Sequence[Series]) -> bool:

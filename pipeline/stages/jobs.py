@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,7 +143,7 @@ def fold_jobs(
     context: Context,
     found: Sequence[Series],
     count: int,
-    teaches: Callable[[Series], bool] | None = None,
+    teaching: Sequence[Series] | None = None,
 ) -> list[Job]:
     """Plan the fits that predict the training series themselves, a fold at a time.
 
@@ -155,16 +155,16 @@ def fold_jobs(
         All.
     count : int
         How many folds.
-    teaches : callable, optional
-        Says whether a series can be learned from. A fold then leaves out the subjects whom no
-        series outside of it teaches. Without it they are refused.
+    teaching : sequence of Series, optional
+        Those that can be learned from. A fold then leaves out the subjects whom no series outside
+        of it teaches. Without it they are refused.
     """
     series, planned = context.train_series, []
     for fold in folds(series, count):
         rest = [s for s in series if s not in fold]
         chosen = list(found)
-        if teaches:
-            able = {raw.subject for raw in found if raw.series in rest and teaches(raw)}
+        if teaching is not None:
+            able = {raw.subject for raw in teaching if raw.series in rest}
             chosen = [raw for raw in found if raw.subject in able]
         if not chosen:
             continue

@@ -13,11 +13,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pipeline.bench.chaos_runs import free_port
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
 from pipeline.work.engines import engine
 from pipeline.work.tasks import Folder, Task
-from tests.conftest import LIMIT, SMALL_RECIPE, free_port, wait_until
+from tests.conftest import LIMIT, SMALL_RECIPE, wait_until
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: .[cluster]")
 

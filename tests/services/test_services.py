@@ -17,9 +17,10 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pipeline.bench.chaos_runs import free_port
 from pipeline.config.paths import PROJECT
 from pipeline.tracking.experiments import below
-from tests.conftest import LIMIT, SMALL, answers, free_port, wait_until
+from tests.conftest import LIMIT, SMALL, answers, wait_until
 
 ON_PATH = shutil.which("initdb")  # Debian has it elsewhere
 FOUND = [Path(ON_PATH).parent] if ON_PATH else sorted(Path("/usr/lib/postgresql").glob("*/bin"))

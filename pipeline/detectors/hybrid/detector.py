@@ -13,6 +13,7 @@ from pipeline.data.names import Id
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
+from pipeline.detectors.semi_markov.notes import tell
 
 if TYPE_CHECKING:
     from pipeline.config.methods.hybrid import HybridOptions
@@ -65,11 +66,7 @@ class HybridDetector:
 
         chains, beliefs, notes = fit_chains(data, options.method)
         network, arguments, scalers, history = train(data, options.lstm, beliefs)
-        for note in notes:
-            data.report(0.0, {"note": note})
-        for line in history:
-            if line["best"] and notes:
-                line["notes"] = "; ".join(notes)
+        tell(notes, data.report, history)
         return cls(
             chains, LstmDetector(network, arguments, scalers, options.window.stride)
         ), history

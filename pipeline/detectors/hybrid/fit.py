@@ -17,7 +17,7 @@ from pipeline.detectors.lstm.checkpoint import is_whole
 from pipeline.detectors.semi_markov.chain import Chain
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import Whitened
-from pipeline.detectors.semi_markov.notes import notes, sentences
+from pipeline.detectors.semi_markov.notes import demand_events, sentences
 from pipeline.detectors.semi_markov.timing import find_events
 from pipeline.errors import DataError
 from pipeline.features.feature_series import FeatureSeries
@@ -90,10 +90,7 @@ def _half(own: dict[Id, list[FeatureSeries]]) -> int:
                 "in dataset.train_series"
             )
         seen = [rows for s in fitted for _, rows in find_events(np.asarray(s.labels))[1]]
-        if not seen:
-            raise DataError(
-                f"subject {subject}: no event in the fitted series; check dataset.train_series"
-            )
+        demand_events(subject, seen)
         widths += seen
     return int(np.median(widths)) // 2
 
@@ -123,8 +120,7 @@ def _of_subject(
         inside = range(fold, len(fitted), folds)
         say(found.chain(options, held_out=inside)[0], fitted[fold::folds])
     whole = say(chain, held_out)
-    widths = [width for each in found.widths for width in each]
-    told = notes(order, found.timings, [s.series for s in fitted], widths, events)
+    told = found.notes(order, fitted, events)
     return {"chain": whole.packed(), "beliefs": beliefs, "notes": dict(told)}
 
 

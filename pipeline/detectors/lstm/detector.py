@@ -12,7 +12,8 @@ import torch
 from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
-from pipeline.detectors.lstm.scaling import Scalers, centre, standardise
+from pipeline.detectors.lstm.scaling import Scalers, standardise
+from pipeline.features.offset import in_single
 
 if TYPE_CHECKING:
     from pipeline.config.lstm import LstmOptions
@@ -85,7 +86,7 @@ class LstmDetector:
         device = self.network.device
         mean, matrix = self.scalers[state["subject"]]
         logits = np.empty((len(features), self.options["n_events"]), dtype=np.float32)
-        rows, phase = centre(features, mean).numpy(), state["phase"]
+        rows, phase = in_single(features, mean.numpy()), state["phase"]
         before = state["parts"]
         lanes: dict[int, list[np.ndarray]] = {}  # after the rows so far, by phase
         for number in range(len(rows)):  # never many at once, see `Detector.push`

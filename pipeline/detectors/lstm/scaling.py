@@ -49,12 +49,7 @@ def standardise(features: np.ndarray, scaler: Scaler) -> torch.Tensor:
     """Standardise features, shape (T', F), as the training series of their subject were."""
     mean, matrix = scaler
     with threads(1):  # the same bytes for any number of threads
-        return centre(features, mean) @ matrix
-
-
-def centre(features: np.ndarray, mean: torch.Tensor) -> torch.Tensor:
-    """Subtract the mean from features, shape (T', F); the result is float32."""
-    return torch.from_numpy(in_single(features, mean.numpy()))
+        return torch.from_numpy(in_single(features, mean.numpy())) @ matrix
 
 
 def passing(scaler: Scaler, more: int) -> Scaler:

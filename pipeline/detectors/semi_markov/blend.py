@@ -9,18 +9,20 @@ weighs both, on predictions of series that neither was fitted on (stacked genera
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from pipeline.detectors.discriminant import NEVER, add_up, fit_discriminant
+from pipeline.detectors.discriminant import add_up, fit_discriminant, fit_each
 from pipeline.detectors.scaling import fit_scalers, standardise
 from pipeline.detectors.semi_markov.chain import Chain
 from pipeline.features.feature_series import FeatureSeries, Moments
 
 FOLDS = 3  # at most, of the fitted series
 SHRINKAGE = 1e-4  # of the discriminant, as in conf/method/lda.yaml
+CHOICES = [0, 1], [0], [1]  # of chain and discriminant: both, or one alone
 
 FitChain = Callable[[list[FeatureSeries]], Chain | None]
 """Fits a chain on some series of a subject; None where they have no event."""
@@ -124,12 +126,7 @@ def _discriminant(series: list[FeatureSeries]) -> tuple[np.ndarray, np.ndarray]:
     (scaler,) = fit_scalers(series).values()
     features = np.concatenate([standardise(np.asarray(s.features), scaler) for s in series])
     labels = np.concatenate([np.asarray(s.labels) for s in series])
-    weights = np.zeros((features.shape[1], labels.shape[1]), dtype=np.float32)
-    bias = np.full(labels.shape[1], NEVER, dtype=np.float32)
-    for event, column in enumerate(labels.T):
-        if column.any():
-            weights[:, event], bias[event] = fit_discriminant(features, column, SHRINKAGE)
-    return weights, bias
+    return fit_each(features, labels, partial(fit_discriminant, shrinkage=SHRINKAGE))
 
 
 def _weigh(
@@ -145,7 +142,7 @@ def _weigh(
             continue
         both = np.stack([chains[:, event], linears[:, event]], axis=1).astype(np.float64)
         scale = np.maximum(both.std(axis=0), 1e-9)
-        for used in _choices():
+        for used in CHOICES:
             model = LogisticRegression().fit(both[:, used] / scale[used], column)
             if (model.coef_[0] > 0).all():
                 share[:, event] = 0.0
@@ -153,8 +150,3 @@ def _weigh(
                 shift[event] = model.intercept_[0]
                 break
     return share.astype(np.float32), shift.astype(np.float32)
-
-
-def _choices() -> Sequence[list[int]]:
-    """Both, the chain alone, the discriminant alone."""
-    return [0, 1], [0], [1]

@@ -14,9 +14,8 @@ from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.semi_markov.belief import Belief, follow
 from pipeline.detectors.semi_markov.blend import Blend, fit_blend
 from pipeline.detectors.semi_markov.chain import Chain, predict_from_parts
-from pipeline.detectors.semi_markov.notes import sentences
+from pipeline.detectors.semi_markov.notes import demand_events, sentences, tell
 from pipeline.detectors.semi_markov.order import Order
-from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     from pipeline.config.methods.semi_markov import SemiMarkovMethod
@@ -82,21 +81,15 @@ class SemiMarkovDetector:
         for subject in subjects:
             own = [series for series in data.fitted if series.subject == subject]
             chains[subject], seen, told[subject], order = fit_chain(own, data.events, options)
-            if not seen:
-                raise DataError(
-                    f"subject {subject}: no event in the fitted series; check dataset.train_series"
-                )
+            demand_events(subject, seen)
             widths += seen
             if order.tells < TELLS:
-                blend = _fit_blend(data, own, options, int(np.median(seen)) // 2)
+                blend = _fit_blend(own, data.events, options, int(np.median(seen)) // 2)
                 if blend is not None:
                     blends[subject] = blend
             data.report(1 / len(subjects), {})
         line: Line = {"best": True}  # nothing is learned step by step
-        for note in (lines := sentences(told)):
-            data.report(0.0, {"note": note})
-        if lines:
-            line["notes"] = "; ".join(lines)
+        tell(sentences(told), data.report, [line])
         return cls(chains, options.tap_count, int(np.median(widths)) // 2, blends), [line]
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
@@ -189,13 +182,13 @@ class SemiMarkovDetector:
 
 
 def _fit_blend(
-    data: FitData, series: list[FeatureSeries], options: SemiMarkovMethod, half: int
+    series: list[FeatureSeries], events: tuple[str, ...], options: SemiMarkovMethod, half: int
 ) -> Blend | None:
     """Fit one subject's blend, see `pipeline.detectors.semi_markov.blend`."""
     from pipeline.detectors.semi_markov.fit import fit_chain
 
     def fitted_on(some: list[FeatureSeries]) -> Chain | None:
-        chain, seen, *_ = fit_chain(some, data.events, options)
+        chain, seen, *_ = fit_chain(some, events, options)
         return chain if seen else None
 
     def applied(chain: Chain, features: np.ndarray) -> np.ndarray:

@@ -145,8 +145,8 @@ class Whitened:
         By series: what was not predicted, white and weighed.
     timings : list of Timing
         By series.
-    widths : list of list of (int, int)
-        By series: the event and the rows of each label.
+    widths : list of (int, int)
+        The event and the rows of each label.
     kinds : int
         E.
     """
@@ -156,7 +156,7 @@ class Whitened:
     whiten: np.ndarray
     white: list[np.ndarray]
     timings: list[Timing]
-    widths: list[list[tuple[int, int]]]
+    widths: list[tuple[int, int]]
     kinds: int
 
     @classmethod
@@ -175,7 +175,15 @@ class Whitened:
         found = [find_events(np.asarray(series.labels)) for series in fitted]
         timings = [Timing.of(events) for events, _ in found]
         white = [weigh(part @ whiten) for part in surprise]
-        return cls(scaler, past, whiten, white, timings, [seen for _, seen in found], kinds)
+        widths = [width for _, seen in found for width in seen]
+        return cls(scaler, past, whiten, white, timings, widths, kinds)
+
+    def notes(
+        self, order: Order, fitted: list[FeatureSeries], events: Sequence[str]
+    ) -> Counter[str]:
+        """Say what is odd, see `pipeline.detectors.semi_markov.notes`."""
+        numbers = [series.series for series in fitted]
+        return notes(order, self.timings, numbers, self.widths, events)
 
     def chain(
         self, options: SemiMarkovMethod, held_out: Collection[int] = ()
@@ -251,10 +259,8 @@ def fit_chain(
     """
     found = Whitened.of(fitted, options)
     chain, order = found.chain(options)
-    widths = [width for each in found.widths for width in each]
-    numbers = [series.series for series in fitted]
-    told = notes(order, found.timings, numbers, widths, events)
-    return chain, [rows for _, rows in widths], told, order
+    widths = [rows for _, rows in found.widths]
+    return chain, widths, found.notes(order, fitted, events), order
 
 
 def _fit_past(ready: list[np.ndarray], options: SemiMarkovMethod) -> np.ndarray:

@@ -8,11 +8,30 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.data.names import Id
+from pipeline.detectors.base import Line, Report
 from pipeline.detectors.semi_markov.order import RARE, Order
 from pipeline.detectors.semi_markov.timing import Timing
+from pipeline.errors import DataError
 
 # A label so many times as long as most may be two that overlap.
 LONG = 1.5
+
+
+def tell(lines: Sequence[str], report: Report, history: Sequence[Line]) -> None:
+    """Report what is odd, and keep it in the line of the history that is marked best."""
+    for note in lines:
+        report(0.0, {"note": note})
+    for line in history:
+        if line["best"] and lines:
+            line["notes"] = "; ".join(lines)
+
+
+def demand_events(subject: Id, seen: Sequence[object]) -> None:
+    """Refuse a subject without any event in the fitted series."""
+    if not seen:
+        raise DataError(
+            f"subject {subject}: no event in the fitted series; check dataset.train_series"
+        )
 
 
 def notes(

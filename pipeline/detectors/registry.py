@@ -43,6 +43,13 @@ METHODS = {
     "lstm": Entry(
         "pipeline.detectors.lstm.detector", "LstmDetector", gpu=True, resumable=True, random=True
     ),
+    "lstm_correction": Entry(
+        "pipeline.detectors.lstm.correction",
+        "CorrectionDetector",
+        gpu=True,
+        resumable=True,
+        random=True,
+    ),
     "lda": Entry("pipeline.detectors.linear", "LinearDetector"),
     "lr": Entry("pipeline.detectors.linear", "LinearDetector"),
     "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),

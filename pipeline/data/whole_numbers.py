@@ -49,7 +49,7 @@ def read_whole_numbers(text: bytes, first: int, name: str, columns: int) -> np.n
 
 @part()
 def _eight(text, at):
-    """Give the eight characters from `at` on as one number, the first one lowest; 0 past the end."""
+    """Give eight characters as one number, the first one lowest; past the end they are 0."""
     if at + np.uint64(8) <= np.uint64(len(text)):
         return (
             np.uint64(text[at])

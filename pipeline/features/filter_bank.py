@@ -1,9 +1,10 @@
 """Causal filters and filter banks: recordings to features.
 
 MNE designs the filters. `pipeline.features.sections` applies them, because MNE cannot carry a
-filter's state from one chunk to the next, and SciPy takes several times as long. A filter starts from the first sample, as if the signal had always been there:
-one that starts at zero rings for seconds on the offset of an EEG amplifier. (Some published
-recipes do start at zero, and can be followed in it.)
+filter's state from one chunk to the next, and SciPy takes several times as long. A filter starts
+from the first sample, as if the signal had always been there: one that starts at zero rings for
+seconds on the offset of an EEG amplifier. (Some published recipes do start at zero, and can be
+followed in it.)
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,6 +45,7 @@ from pipeline.work.machine import cores
 DOC = PROJECT / "docs" / "scale.md"
 RECIPES = ("lstm", "semi_markov", "stack")
 SIMULATE = "simulate"
+PROGRAM = (sys.executable, "-u", "-m", "pipeline")
 # Minutes and GiB of each recipe at full size.
 AIMS = {"lstm": (15.0, 4.0), "semi_markov": (15.0, math.inf), "stack": (40.0, 6.0)}
 DONE = re.compile(r"(\w+) +(?:(\d+) done(?:, \d+ up to date)? in ([\d.]+) s|up to date \()")
@@ -221,7 +223,7 @@ class Bench:
         """Start a command; give its lines as they come, and what watches its memory."""
         print("python -m pipeline", *arguments, flush=True)
         child = subprocess.Popen(
-            [sys.executable, "-u", "-m", "pipeline", *arguments], cwd=PROJECT,
+            [*PROGRAM, *arguments], cwd=PROJECT,
             stdout=subprocess.PIPE, text=True, encoding="utf-8",
         )  # fmt: skip
         assert child.stdout is not None
@@ -248,6 +250,7 @@ def _lines(path: Path) -> int:
     return count
 
 
+@cache
 def members_of(recipe: str) -> int:
     """Count a stack's members; 1 for any other recipe."""
     members = compose([f"experiment={recipe}", "dataset=simulated"]).stack.members
@@ -255,7 +258,7 @@ def members_of(recipe: str) -> int:
 
 
 def written(runs: Sequence[Run]) -> dict[str, str]:
-    """Write all that the document holds of these runs, by its markers."""
+    """Write all that the document says of these runs, by its markers."""
     order = (SIMULATE, *RECIPES)
     text = measured_runs.write(runs, order)
     ordered = measured_runs.read(text)

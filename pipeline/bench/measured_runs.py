@@ -90,8 +90,8 @@ class Run:
         begin = f"| `{self.recipe}` | {self.subjects} | {self.workers} | {self.rows:,} "
         return "".join(
             f"{begin}| {each.stage} | {each.tasks or ''} | {each.seconds:,.1f} "
-            f"| {self.rows / max(each.seconds, 0.05):,.0f} | {each.tree:.2f} | {each.root:.2f} "
-            f"| {each.child:.2f} | {self.measured} |\n"
+            f"| {self.rows / max(round(each.seconds, 1), 0.1):,.0f} "
+            f"| {each.tree:.2f} | {each.root:.2f} | {each.child:.2f} | {self.measured} |\n"
             for each in self.stages.values()
         )
 

@@ -72,7 +72,7 @@ def stages(config: Config, found: Sequence[Series], folder: Path) -> Seconds:
     def took(context: Context, series: Sequence[Series]) -> list[float]:
         marks = [time.perf_counter()]
         for name, stage in (("ingest", ingest), ("filter", features)):
-            context.run(name, stage.tasks(context, series), WORKERS)
+            context.run(name, stage.tasks(context, series), context.workers)
             marks.append(time.perf_counter())
         return list(np.diff(marks))
 

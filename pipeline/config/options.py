@@ -139,8 +139,10 @@ def check(config: Config) -> None:
     config.window.check()
     config.model.check()
     config.train.check(config.model)
-    config.stack.check(len(config.dataset.train_series))
-    config.decisions.check(len(config.dataset.train_series))
+    config.stack.check()
+    config.decisions.check()
+    if "train_series" not in config.dataset.MAY_BE_EMPTY:  # else the files say how many there are
+        check_folds(config)
     config.live.check(config.stage.name)
     config.parallel.check()
     demand_of("train", config.train)(
@@ -153,6 +155,27 @@ def check(config: Config) -> None:
            "stage=check is for a submission, and these data have none")  # fmt: skip
     demand(config.stage is not Stage.simulate or config.dataset.source == "simulated",
            "stage", "stage=simulate needs dataset=simulated")  # fmt: skip
+
+
+def check_folds(config: Config) -> None:
+    """Refuse more folds than there are series to train on.
+
+    Parameters
+    ----------
+    config : Config
+        Its splits are names of series, without patterns.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, its value and what it must be.
+    """
+    there = len(config.dataset.train_series)
+    groups = {"stack": bool(config.stack.members), "decisions": bool(config.decisions.enabled)}
+    for name, wanted in groups.items():
+        group = getattr(config, name)
+        demand_of(name, group)(not wanted or group.folds <= there, "folds",
+                               f"only {there} series to split: dataset.train_series")  # fmt: skip
 
 
 def _values(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -181,6 +182,9 @@ class Bench:
                     continue
                 stage, tasks, seconds = found[1], int(found[2] or 0), float(found[3] or 0)
                 of_members = of_members and stage != "stack"
+                if stage == SIMULATE:  # files that are missing, or of other code
+                    begun += seconds
+                    watch.take()
                 if stage == SIMULATE or not tasks:
                     continue
                 name = f"{MEMBERS}{stage}" if of_members else stage
@@ -308,6 +312,8 @@ def main(arguments: Sequence[str]) -> None:
 
     def keep(run: Run) -> None:
         runs[:] = measured_runs.replaced(runs, run)
+        if run.whole:
+            print(f"\n{run.lines()}", flush=True)
         if not wanted.overrides:
             for marker, text in written(runs).items():
                 write_between(DOC, marker, text)
@@ -321,7 +327,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the command is ended, too
     try:
         main(sys.argv[1:])
     except PipelineError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; give missing=true to leave out what is in the table")

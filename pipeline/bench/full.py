@@ -206,19 +206,24 @@ class Bench:
     def simulate(self, subjects: int, workers: int) -> Run | None:
         """Write the CSV files; None if they are there already."""
         arguments = [*self.command("lstm", subjects, workers), f"stage={SIMULATE}"]
-        begun, tasks = time.monotonic(), 0
+        begun, tasks, place = time.monotonic(), 0, self.folder
         with self._started(arguments) as (lines, watch):
             for line in lines:
                 print(line, end="", flush=True)
                 found = DONE.match(line)
                 tasks += int(found[2] or 0) if found else 0
+                if line.strip():
+                    place = Path(line.strip())  # the last line names the folder
             peak = watch.take()
+        seconds = time.monotonic() - begun
+        for path in self.derived.glob(f"{SIMULATE}-*"):
+            if path.name != place.name:  # of other code, or other options
+                shutil.rmtree(path)
         if not tasks:
             return None
         # A line per row, and a header.
-        files = self.derived.glob(f"{SIMULATE}-*/*/*_data.csv")
-        run = Run(SIMULATE, subjects, workers, sum(_lines(path) - 1 for path in files))
-        seconds = time.monotonic() - begun
+        rows = sum(_lines(path) - 1 for path in place.glob("*/*_data.csv"))
+        run = Run(SIMULATE, subjects, workers, rows)
         run.add(Measure(WHOLE, tasks, seconds, peak.tree, peak.root, peak.child))
         return run
 

@@ -1,0 +1,145 @@
+"""The pictures of what a detector looks at: its activation patterns, and what it cannot miss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import mne
+import numpy as np
+import pandas as pd
+
+from pipeline.data.recording import Description
+from pipeline.results.explained import WHOLE
+from pipeline.results.figures import evoked_picture, has_places
+from pipeline.results.scoring import MEAN
+
+TIMES = {False: (-1.0, -0.6, -0.3, 0.0), True: (-0.5, 0.0, 0.4, 0.8, 1.5)}
+"""Of the maps in s, by whether the pattern lies around an event."""
+
+
+def pattern_picture(
+    path: Path,
+    patterns: dict[str, np.ndarray],
+    seconds: np.ndarray,
+    about: Description,
+    around: bool,
+    title: str,
+) -> None:
+    """Draw activation patterns: every channel's course, and scalp maps.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    patterns : dict of str to ndarray, each of shape (E, L, C)
+        ``EEG`` alone, or the log power of bands; see `pipeline.results.explained.Explained`.
+    seconds : ndarray, shape (L,)
+        Lags.
+    about : Description
+        Events, channels and montage.
+    around : bool
+        Whether the pattern is that of an event's response; else that of the rows before one.
+    title : str
+        Stands above the picture.
+    """
+    info = info_of(about, 1 / (seconds[1] - seconds[0]) if len(seconds) > 1 else about.rate)
+    drawn = {}
+    for name, pattern in patterns.items():
+        for event, course in zip(about.events, pattern, strict=True):
+            heading = event if name == "EEG" else f"{event}, power {name}"
+            drawn[heading] = mne.EvokedArray(course.T, info, tmin=seconds[0], verbose=False)
+    what = "responses that it looks for" if around else "what its logits respond to"
+    unit = ("µV", 1e6) if "EEG" in patterns else ("%", 100.0)
+    axis = "time from the event (s)" if around else "time before the prediction (s)"
+    evoked_picture(path, drawn, f"{title}\n{what}, per SD of the score", TIMES[around], unit, axis)
+
+
+def info_of(about: Description, rate: float) -> mne.Info:
+    """Describe the channels to MNE, with their places where the montage is known."""
+    info = mne.create_info(list(about.channels), rate, "eeg", verbose=False)
+    if about.montage:
+        info.set_montage(about.montage, match_case=False, verbose=False)
+    return info
+
+
+def loss_picture(path: Path, table: pd.DataFrame, about: Description, title: str) -> None:
+    """Draw what the AUC loses: maps or a table of the channels, and tables of all other parts.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    table : DataFrame
+        From `pipeline.results.explained.Explained.loss_table`.
+    about : Description
+        Events, channels and montage.
+    title : str
+        Stands above the picture.
+    """
+    columns = [*about.events, MEAN]
+    kinds = {
+        kind: rows.set_index("part")[columns]
+        for kind, rows in table.groupby("kind", sort=False)
+        if kind != "auc"
+    }
+    channels = kinds.pop("channel", None)
+    info = info_of(about, about.rate)
+    maps = channels is not None and has_places(info)
+    if channels is not None and not maps:
+        kinds = {"channel": channels, **kinds}
+        title = f"{title} (no scalp maps: the channels' places are not known)"
+    longest = [len(rows) for rows in kinds.values()]
+    heights = [*([2.1] if maps else []), *(0.36 * rows + 0.75 for rows in longest)]
+    figure = plt.figure(figsize=(11, sum(heights) + 1.0), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08)
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    if maps:
+        _maps(parts[0], channels, info)
+    for part, (kind, rows) in zip(parts[len(heights) - len(kinds) :], kinds.items(), strict=True):
+        _cells(part, HEADINGS.get(kind, kind), rows, last=part is parts[-1])
+    whole = float(table.loc[table["part"] == WHOLE, MEAN].iloc[0])
+    figure.suptitle(f"{title}\nAUC lost of {whole:.3f} by what is permuted")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+HEADINGS = {
+    "channel": "a channel",
+    "band": "a frequency band of all channels",
+    "past": "a stretch before the prediction",
+    "beside": "what another detector says",
+    "member": "a member's logits",
+}
+
+
+def _maps(figure: mpl.figure.SubFigure, channels: pd.DataFrame, info: mne.Info) -> None:
+    """Draw a scalp map for each column."""
+    panels = figure.subplots(1, channels.shape[1])
+    for axes, (name, values) in zip(panels, channels.items(), strict=True):
+        shown = np.nan_to_num(values.to_numpy(float))
+        limit = max(float(shown.max()), 1e-4)
+        mne.viz.plot_topomap(
+            shown, info, axes=axes, show=False, vlim=(0, limit), contours=0, res=48, cmap="Reds"
+        )
+        axes.set_title(f"{name}\n0 to {limit:.3f}", fontsize="small")
+    figure.suptitle(HEADINGS["channel"], fontsize="medium")
+
+
+def _cells(figure: mpl.figure.SubFigure, heading: str, rows: pd.DataFrame, last: bool) -> None:
+    """Draw a table whose cells are coloured by their value."""
+    axes = figure.subplots()
+    values = rows.to_numpy(float)
+    high = max(float(np.nanmax(values, initial=0.0)), 1e-4)
+    axes.imshow(values, cmap="Reds", vmin=0, vmax=high, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = "none" if np.isnan(value) else f"{value:.3f}"
+        color = "white" if value > 0.6 * high else "black"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize="small")
+    axes.set_xticks(range(rows.shape[1]), rows.columns)
+    axes.set_yticks(range(len(rows)), rows.index)
+    axes.tick_params(length=0, labelbottom=last)
+    axes.set_title(heading, fontsize="medium")

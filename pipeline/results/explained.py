@@ -92,7 +92,9 @@ class Explained:
         The first row, of kind ``auc``, has the AUC with `WHOLE` permuted.
         """
         rows = [("auc", WHOLE, self.whole)]
-        rows += [(*name.split(" ", 1), values) for name, values in self.lost.items()]
+        for name, values in self.lost.items():
+            kind, _, part = name.partition(" ")
+            rows.append((kind, part, values))
         frame = pd.DataFrame([values for *_, values in rows], columns=list(about.events))
         frame[MEAN] = frame.mean(axis=1, skipna=False)
         frame.insert(0, "part", [part for _, part, _ in rows])

@@ -95,7 +95,6 @@ def loss_picture(path: Path, table: pd.DataFrame, about: Description, title: str
     longest = [len(rows) for rows in kinds.values()]
     heights = [*([2.1] if maps else []), *(0.36 * rows + 0.75 for rows in longest)]
     figure = plt.figure(figsize=(11, sum(heights) + 1.0), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.08)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if maps:
         _maps(parts[0], channels, info)

@@ -254,12 +254,13 @@ def evoked_picture(
     rows, (name, scale) = len(evokeds), unit
     if not all(has_places(each.info) for each in evokeds.values()):
         times, title = (), f"{title} (no scalp maps: the channels' places are not known)"
-    height = 1.7 * rows + 0.9
+    above = 0.45 + 0.25 * (title.count("\n") + 1)  # inches
+    height = 1.7 * rows + above + 0.2
     figure, panels = plt.subplots(
         rows, 1 + len(times), figsize=(7 + len(times), height), squeeze=False,
         width_ratios=[2.6, *(1 for _ in times)],
     )  # fmt: skip
-    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / height, bottom=0.65 / height,
+    figure.subplots_adjust(left=0.08, right=0.98, top=1 - above / height, bottom=0.65 / height,
                            hspace=0.4, wspace=0.1)  # fmt: skip
     for row, (heading, evoked) in zip(panels, evokeds.items(), strict=True):
         if times:
@@ -279,8 +280,8 @@ def evoked_picture(
                 contours=0, res=48,
             )  # fmt: skip
             axes.set_title(f"{time:g} s, ±{shown} {name}", fontsize="small")
-    for above in panels[:-1, 0]:
-        above.tick_params(labelbottom=False)
+    for axes in panels[:-1, 0]:
+        axes.tick_params(labelbottom=False)
     panels[-1, 0].set_xlabel(axis)
     figure.suptitle(title)
     figure.savefig(path, dpi=90)

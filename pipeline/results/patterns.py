@@ -96,14 +96,18 @@ def activation_pattern(series: list[Scored], lags: np.ndarray) -> np.ndarray:
         centred = each.scores - each.scores.mean(axis=0, dtype=np.float64)
         squares += np.square(centred).sum(axis=0)
         rows += len(centred)
-        known = each.signals[each.present]
-        signals = each.signals - known.mean(axis=0, dtype=np.float64)
+        # Where a signal or a score is not known, zeros add nothing to the sums.
+        signals = np.zeros(each.signals.shape)
+        known = np.asarray(each.signals[each.present], dtype=np.float64)
+        signals[each.present] = known - known.mean(axis=0)
+        scores, scored = np.zeros((len(signals), events)), np.zeros(len(signals))
+        scores[each.rows], scored[each.rows] = centred, 1.0
         for number, lag in enumerate(lags):
-            at = each.rows + lag
-            inside = (at >= 0) & (at < len(signals))
-            inside[inside] = each.present[at[inside]]
-            products[number] += signals[at[inside]].T @ centred[inside]
-            count[number] += inside.sum()
+            first = max(0, -lag)
+            last = max(first, len(signals) - max(lag, 0))
+            at, read = slice(first, last), slice(first + lag, last + lag)
+            products[number] += signals[read].T @ scores[at]
+            count[number] += each.present[read] @ scored[at]
     covariance = products / np.maximum(count, 1)[:, None, None]
     deviation = np.sqrt(squares / rows)
     pattern = covariance / np.where(deviation > 0, deviation, 1.0) * (deviation > 0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pipeline.config.compose import compose
 from pipeline.data.simulator import brain, responses
@@ -19,12 +20,19 @@ from pipeline.data.simulator.setting import Setting
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.linear import LinearDetector
 from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.network import make_network as lstm_network
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
+from pipeline.detectors.tap_networks import TapNetworkDetector
+from pipeline.detectors.tap_networks import make_network as tap_network
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.registry import FEATURES, make_features
+from pipeline.results import explained_figures, permutation
+from pipeline.results.explained import Explained
 from pipeline.results.patterns import Scored, activation_pattern, shown_eeg
+from pipeline.stages.explain import PICTURES
 from pipeline.stages.explain_subject import Material, subject_losses, subject_patterns
-from tests.conftest import COMPETITION, fit_data
+from pipeline.stages.flow import run
+from tests.conftest import COMPETITION, fit_data, make_config, small_recipe
 
 RATE, EVERY = 250.0, 10
 ABOUT = replace(COMPETITION, rate=RATE)
@@ -195,3 +203,189 @@ def test_permutation_ranks_the_planted_channels_bands_and_times_first(network):
     assert ranked(lost, "band", 0)[0] == "below 1 Hz"
     assert set(ranked(lost, "band", 1)[:2]) == {"below 1 Hz", "1-4 Hz"}
     assert ranked(lost, "past", 0)[0] == ranked(lost, "past", 1)[0] == "0-0.25 s"
+
+
+def test_a_pattern_is_the_covariance_times_the_weights(rng):
+    """Equation 6 of Haufe et al., row by row, also where some rows are left out."""
+    signals = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3))
+    weights = np.array([1.0, -2.0, 0.5])
+    scores = (signals @ weights)[:, None]
+    whole = Scored(signals, scores, np.arange(400), np.ones(400, bool))
+    pattern = activation_pattern([whole], np.array([0]))[0, 0]
+    expected = np.cov(signals.T, bias=True) @ weights / scores.std()
+    np.testing.assert_allclose(pattern, expected, rtol=1e-9)
+
+    there = np.arange(400) % 7 > 0
+    left = np.where(there[:, None], signals, np.nan)
+    some = Scored(left, scores[there], np.flatnonzero(there), there)
+    got = activation_pattern([some], np.array([-3, 0, 2, 500, -500]))[0]
+    for row, lag in enumerate((-3, 0, 2)):
+        at = np.flatnonzero(there)
+        at = at[(at + lag >= 0) & (at + lag < 400)]
+        at = at[there[at + lag]]
+        centred = signals - signals[there].mean(axis=0), scores - scores[there].mean()
+        mean = (centred[0][at + lag] * centred[1][at]).mean(axis=0)
+        np.testing.assert_allclose(got[row], mean / scores[there].std(), rtol=1e-9)
+    assert (got[3:] == 0).all()  # no row has one so far from it
+    constant = Scored(signals, 0 * scores, np.arange(400), np.ones(400, bool))
+    assert (activation_pattern([constant], np.array([0])) == 0).all()
+
+
+def test_what_is_permuted_is_what_is_lost(rng):
+    """A network that reads one column 30 rows ago, and another now; two series."""
+    truth = rng.random((600, 2)) < 0.3
+    features = rng.normal(size=(600, 50, 3))
+    features[:, 19, 1] += 4 * truth[:, 0]
+    features[:, 49, 2] += 4 * truth[:, 1]
+    series = np.repeat([0, 1], 300)
+    windows = permutation.Windows(features, truth, np.ones((600, 2), bool), series)
+    before = features.copy()
+    columns = {f"column {number}": np.array([number]) for number in range(3)}
+    times = permutation.stretches(50, 10.0)
+    assert times["2-4 s"] == slice(10, 30)
+    assert times["4-8 s"] == slice(0, 10)  # as much of it as there is
+    whole, lost = permutation.losses(
+        windows, lambda x: np.stack([x[:, 19, 1], x[:, 49, 2]], axis=1), columns, times,
+        {"other": lambda: features[::-1]}, rng,
+    )  # fmt: skip
+    assert (features == before).all()
+    assert whole.min() > 0.98
+    expected = {"column 1": [1, 0], "column 2": [0, 1], "2-4 s": [1, 0], "0-0.25 s": [0, 1]}
+    for name, values in lost.items():
+        half = 0.5 * np.array(expected.get(name, [1, 1] if name == "other" else [0, 0]))
+        np.testing.assert_allclose(values, half, atol=0.1, err_msg=name)
+
+
+def test_parts_are_exchanged_within_a_series(rng):
+    series = np.repeat([3, 1, 2], [4, 5, 1])
+    order = permutation.exchanged(series, rng)
+    assert sorted(order) == list(range(10))
+    assert (series[order] == series).all()
+
+
+def test_rows_of_events_count_for_their_own_event_alone(rng):
+    labels = np.zeros((1000, 3), np.uint8)
+    labels[200:220, 0] = labels[500:505, 1] = 1
+    rows, counts = permutation.draw(labels, 100, rng)
+    assert rows.min() >= 100
+    assert len(rows) == permutation.ROWS + permutation.EVENT_ROWS + 5
+    assert counts[: permutation.ROWS].all()
+    assert (counts[permutation.ROWS :] == (labels[rows[permutation.ROWS :]] > 0)).all()
+    windows = permutation.Windows(
+        permutation.cut(np.arange(1000.0)[:, None], rows, 100), labels[rows] > 0, counts, 0 * rows
+    )
+    assert (windows.features[:, -1, 0] == rows).all()
+    assert (windows.features[:, 0, 0] == rows - 99).all()
+    found = permutation.aucs(labels[rows] + 0.0, windows)
+    assert found[0] == found[1] == 1
+    assert np.isnan(found[2])  # it never takes place
+
+
+def test_a_shifted_band_is_the_same_band_at_another_time(rng):
+    rate, rows = 100.0, 1001
+    times = np.arange(rows) / rate
+    slow, fast = np.sin(2 * np.pi * 3 * times), np.sin(2 * np.pi * 20 * times) * (times < 3)
+    signal = np.stack([slow + fast + 5e5, 2 * slow - fast], axis=1)
+    moved = permutation.shifted(signal, rate, (14.0, 30.0), rng)
+    left = np.abs(moved - signal)
+    assert 0.5 < left[:300].max() < 1.5  # it was there, and is elsewhere
+    assert np.corrcoef(moved[310:, 0] - slow[310:], slow[310:] * 2 - moved[310:, 1])[0, 1] > 0.99
+    power = [np.abs(np.fft.rfft(each, axis=0)) for each in (signal, moved)]
+    np.testing.assert_allclose(*power, atol=1e-5)
+    named = permutation.bands(rate)
+    assert list(named)[:2] == ["below 1 Hz", "1-4 Hz"]
+    assert list(named)[-1] == "above 30 Hz"
+    assert permutation.bands(40.0)["above 14 Hz"] == (14.0, np.inf)
+
+
+def test_a_channel_s_columns_are_found_and_covariances_have_none():
+    filters = make_features(RATE, bank([1.0, 5.0], [[8.0, 14.0]]))
+    found = permutation.columns_of(filters, 3)
+    assert [list(each) for each in found] == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    mixed = {**bank([], []), "covariance_bands_hz": [[1.0, 6.0]]}
+    assert permutation.columns_of(make_features(RATE, mixed), 3) is None
+
+
+@pytest.mark.parametrize("recipe", ["lstm", "gru_taps", "hochberg_cnn"])
+def test_the_last_row_of_each_window_is_predicted_as_that_of_a_series(recipe, rng):
+    if recipe == "lstm":
+        arguments = {"n_features": 3, "n_events": 2, "hidden": 4, "layers": 1}
+        scaler = torch.zeros(3, dtype=torch.float64), torch.eye(3)
+        detector = LstmDetector(lstm_network(**arguments), arguments, {1: scaler}, stride=4)
+    else:
+        small = ("method.units=8", "method.tap_count=4", "method.tap_every=5")
+        method = options(recipe, *small)
+        scaler = np.zeros(3), np.ones(3, np.float32)
+        detector = TapNetworkDetector(tap_network(method, 3, 2), method, 3, 2, {1: scaler})
+    windows = rng.normal(size=(5, 22, 3)).astype(np.float32)
+    expected = [detector.predict(window, 1)[-1] for window in windows]
+    np.testing.assert_allclose(detector.predict_ends(windows, 1), expected, atol=1e-6)
+
+
+def test_a_mean_over_subjects_leaves_out_those_without_an_auc(tmp_path):
+    nan = float("nan")
+    parts = [
+        Explained({"EEG": np.full((2, 3, 4), value)}, np.arange(3), np.array(whole), {"a b": lost})
+        for value, whole, lost in (
+            (1.0, [0.8, nan], np.array([0.2, nan])), (3.0, [0.6, nan], np.array([0.1, nan])),
+        )
+    ]  # fmt: skip
+    for number, part in enumerate(parts):
+        part.save(tmp_path / f"{number}.npz")
+    mean = Explained.mean([Explained.load(tmp_path / f"{number}.npz") for number in range(2)])
+    assert (mean.patterns["EEG"] == 2).all()
+    about = replace(ABOUT, events=("x", "y"), channels=("Fz", "C3", "Cz", "Pz"))
+    table = mean.loss_table(about)
+    assert table[["kind", "part"]].to_numpy().tolist() == [["auc", "nothing"], ["a", "b"]]
+    np.testing.assert_allclose(table["x"], [0.7, 0.15])
+    assert table[["y", "mean"]].isna().all(axis=None)
+    patterns = mean.pattern_table(about)
+    assert list(patterns.columns) == ["signal", "event", "seconds", *about.channels]
+    assert len(patterns) == 6
+    assert (patterns["Fz"] == 2e6).all()  # µV
+
+
+@pytest.mark.parametrize("montage", ["colin27_1005", ""])
+def test_pictures_do_without_maps_where_there_is_no_montage_and_say_so(
+    montage, tmp_path, monkeypatch
+):
+    told, maps = [], []
+    monkeypatch.setattr(
+        "matplotlib.figure.FigureBase.suptitle", lambda self, text, **_: told.append(text)
+    )
+    monkeypatch.setattr("mne.viz.plot_topomap", lambda values, *_, **__: maps.append(len(values)))
+    about = replace(ABOUT, events=("x",), channels=("Fz", "C3", "Cz", "Pz"), montage=montage)
+    part = Explained(
+        {"EEG": np.ones((1, 9, 4))}, np.linspace(-2, 0, 9), np.array([0.9]),
+        {f"{kind}": np.array([0.1]) for kind in ("channel Fz", "channel C3", "channel Cz",
+                                                 "channel Pz", "band 1-4 Hz", "past 0-1 s")},
+    )  # fmt: skip
+    explained_figures.loss_picture(tmp_path / "a.png", part.loss_table(about), about, "title")
+    explained_figures.pattern_picture(
+        tmp_path / "b.png", part.patterns, part.seconds, about, False, "title"
+    )
+    said = [text for text in told if text.startswith("title")]
+    assert len(said) == 2
+    assert all(("no scalp maps" in text) == (not montage) for text in said)
+    assert maps == ([4] * 6 if montage else [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["hybrid", "stack", "lstm_covariance"])
+def test_the_report_shows_what_a_recipe_looks_at(recipe, recipes_folder):
+    given = [*small_recipe(recipe), "stage=evaluate"]
+    plain = run(make_config(recipes_folder, *given), say=lambda line: None)
+    folder = run(make_config(recipes_folder, *given, "explain=true"), say=lambda line: None).folder
+    assert not list(plain.folder.glob("permuted*"))
+    table = pd.read_csv(folder / "permuted_simulated.csv")
+    kinds = {
+        "hybrid": {"auc", "channel", "beside", "band", "past"}, "stack": {"auc", "member", "past"},
+        "lstm_covariance": {"auc", "channel", "band", "past"},
+    }  # fmt: skip
+    assert set(table["kind"]) == kinds[recipe]
+    page = (folder / "report_simulated.html").read_text(encoding="utf-8")
+    assert PICTURES["permuted"] in page
+    for kind in ("patterns", "powers"):
+        there = recipe == "hybrid" and (kind == "patterns" or "powers_simulated.png" in page)
+        assert (PICTURES[kind] in page) == there
+    assert (folder / "patterns_simulated.csv").exists() == (recipe == "hybrid")

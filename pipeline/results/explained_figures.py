@@ -17,6 +17,15 @@ from pipeline.results.explained import WHOLE
 from pipeline.results.figures import evoked_picture, has_places
 from pipeline.results.scoring import MEAN
 
+HEADINGS = {
+    "channel": "One channel",
+    "band": "One frequency band, on all channels",
+    "past": "One stretch of time before the prediction",
+    "beside": "What another detector says, which the network reads beside the EEG",
+    "member": "One member's logits",
+}
+"""By the kind of part, in the order in which they are drawn."""
+
 TIMES = {False: (-1.0, -0.6, -0.3, 0.0), True: (-0.5, 0.0, 0.4, 0.8, 1.5)}
 """Of the maps in s, by whether the pattern lies around an event."""
 
@@ -92,27 +101,18 @@ def loss_picture(path: Path, table: pd.DataFrame, about: Description, title: str
     if channels is not None and not maps:
         kinds = {"channel": channels, **kinds}
         title = f"{title} (no scalp maps: the channels' places are not known)"
-    longest = [len(rows) for rows in kinds.values()]
-    heights = [*([2.1] if maps else []), *(0.36 * rows + 0.75 for rows in longest)]
+    kinds = {kind: kinds[kind] for kind in sorted(kinds, key=[*HEADINGS].index)}
+    heights = [*([2.3] if maps else []), *(0.33 * len(rows) + 0.85 for rows in kinds.values())]
     figure = plt.figure(figsize=(11, sum(heights) + 1.0), layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if maps:
         _maps(parts[0], channels, info)
     for part, (kind, rows) in zip(parts[len(heights) - len(kinds) :], kinds.items(), strict=True):
-        _cells(part, HEADINGS.get(kind, kind), rows, last=part is parts[-1])
+        _cells(part, HEADINGS[kind], rows)
     whole = float(table.loc[table["part"] == WHOLE, MEAN].iloc[0])
-    figure.suptitle(f"{title}\nAUC lost of {whole:.3f} by what is permuted")
+    figure.suptitle(f"{title}\nwhat the AUC of {whole:.3f} loses if this is permuted:")
     figure.savefig(path, dpi=90)
     plt.close(figure)
-
-
-HEADINGS = {
-    "channel": "a channel",
-    "band": "a frequency band of all channels",
-    "past": "a stretch before the prediction",
-    "beside": "what another detector says",
-    "member": "a member's logits",
-}
 
 
 def _maps(figure: mpl.figure.SubFigure, channels: pd.DataFrame, info: mne.Info) -> None:
@@ -128,7 +128,7 @@ def _maps(figure: mpl.figure.SubFigure, channels: pd.DataFrame, info: mne.Info) 
     figure.suptitle(HEADINGS["channel"], fontsize="medium")
 
 
-def _cells(figure: mpl.figure.SubFigure, heading: str, rows: pd.DataFrame, last: bool) -> None:
+def _cells(figure: mpl.figure.SubFigure, heading: str, rows: pd.DataFrame) -> None:
     """Draw a table whose cells are coloured by their value."""
     axes = figure.subplots()
     values = rows.to_numpy(float)
@@ -138,7 +138,7 @@ def _cells(figure: mpl.figure.SubFigure, heading: str, rows: pd.DataFrame, last:
         text = "none" if np.isnan(value) else f"{value:.3f}"
         color = "white" if value > 0.6 * high else "black"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize="small")
-    axes.set_xticks(range(rows.shape[1]), rows.columns)
-    axes.set_yticks(range(len(rows)), rows.index)
-    axes.tick_params(length=0, labelbottom=last)
+    axes.set_xticks(range(rows.shape[1]), rows.columns, fontsize="small")
+    axes.set_yticks(range(len(rows)), rows.index, fontsize="small")
+    axes.tick_params(length=0)
     axes.set_title(heading, fontsize="medium")

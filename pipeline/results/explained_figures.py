@@ -26,6 +26,9 @@ HEADINGS = {
 }
 """By the kind of part, in the order in which they are drawn."""
 
+FAINT = 0.01
+"""AUC: where nothing costs as much, nothing is drawn in full colour, because it may be chance."""
+
 TIMES = {False: (-1.0, -0.6, -0.3, 0.0), True: (-0.5, 0.0, 0.4, 0.8, 1.5)}
 """Of the maps in s, by whether the pattern lies around an event."""
 
@@ -120,7 +123,7 @@ def _maps(figure: mpl.figure.SubFigure, channels: pd.DataFrame, info: mne.Info) 
     panels = figure.subplots(1, channels.shape[1])
     for axes, (name, values) in zip(panels, channels.items(), strict=True):
         shown = np.nan_to_num(values.to_numpy(float))
-        limit = max(float(shown.max()), 1e-4)
+        limit = max(float(shown.max()), FAINT)
         mne.viz.plot_topomap(
             shown, info, axes=axes, show=False, vlim=(0, limit), contours=0, res=48, cmap="Reds"
         )
@@ -132,7 +135,7 @@ def _cells(figure: mpl.figure.SubFigure, heading: str, rows: pd.DataFrame) -> No
     """Draw a table whose cells are coloured by their value."""
     axes = figure.subplots()
     values = rows.to_numpy(float)
-    high = max(float(np.nanmax(values, initial=0.0)), 1e-4)
+    high = max(float(np.nanmax(values, initial=0.0)), FAINT)
     axes.imshow(values, cmap="Reds", vmin=0, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         text = "none" if np.isnan(value) else f"{value:.3f}"

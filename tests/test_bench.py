@@ -8,7 +8,7 @@ import pytest
 from pipeline.bench import methods
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
-from tests.conftest import SMALL_COMMON
+from tests.conftest import SMALL_COMMON, real_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +25,10 @@ def test_every_compared_recipe_exists():
     assert all((CONF / "experiment" / f"{recipe}.yaml").exists() for recipe in methods.COMPARED)
 
 
-def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(recipes_folder, tmp_path, monkeypatch):
-    document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
+def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(
+    recipes_folder, tmp_path, uri, monkeypatch
+):
+    document = tmp_path / "benchmark.md"
     document.write_text(
         "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n",
         encoding="utf-8",
@@ -37,13 +39,14 @@ def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(recipes_folder, tmp_pa
     monkeypatch.setattr(methods, "DOC", document)
     monkeypatch.setattr(methods, "PICTURE", tmp_path / "benchmark.png")
     monkeypatch.chdir(tmp_path)
-    methods.main(
-        [
-            "recipes=fbl_lda,hochberg_cnn", *SMALL_COMMON, "tracking.enabled=true",
-            f"tracking.uri={uri}", f"data_dir={recipes_folder / 'data'}",
-            f"output_dir={recipes_folder / 'outputs'}",
-        ]
-    )  # fmt: skip
+    with real_pictures():
+        methods.main(
+            [
+                "recipes=fbl_lda,hochberg_cnn", *SMALL_COMMON, "tracking.enabled=true",
+                f"tracking.uri={uri}", f"data_dir={recipes_folder / 'data'}",
+                f"output_dir={recipes_folder / 'outputs'}",
+            ]
+        )  # fmt: skip
     text = document.read_text(encoding="utf-8")
     assert all(f"\n| {recipe} " in text for recipe in ("fbl_lda", "hochberg_cnn"))
     assert (tmp_path / "benchmark.png").stat().st_size > 1000

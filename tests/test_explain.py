@@ -32,7 +32,7 @@ from pipeline.results.patterns import Scored, activation_pattern, shown_eeg
 from pipeline.stages.explain import PICTURES
 from pipeline.stages.explain_subject import Material, subject_losses, subject_patterns
 from pipeline.stages.flow import run
-from tests.conftest import COMPETITION, fit_data, make_config, small_recipe
+from tests.conftest import COMPETITION, fit_data, make_config, real_pictures, small_recipe
 
 RATE, EVERY = 250.0, 10
 ABOUT = replace(COMPETITION, rate=RATE)
@@ -360,10 +360,11 @@ def test_pictures_do_without_maps_where_there_is_no_montage_and_say_so(
         {f"{kind}": np.array([0.1]) for kind in ("channel Fz", "channel C3", "channel Cz",
                                                  "channel Pz", "band 1-4 Hz", "past 0-1 s")},
     )  # fmt: skip
-    explained_figures.loss_picture(tmp_path / "a.png", part.loss_table(about), about, "title")
-    explained_figures.pattern_picture(
-        tmp_path / "b.png", part.patterns, part.seconds, about, False, "title"
-    )
+    with real_pictures():
+        explained_figures.loss_picture(tmp_path / "a.png", part.loss_table(about), about, "title")
+        explained_figures.pattern_picture(
+            tmp_path / "b.png", part.patterns, part.seconds, about, False, "title"
+        )
     said = [text for text in told if text.startswith("title")]
     assert len(said) == 2
     assert all(("no scalp maps" in text) == (not montage) for text in said)

@@ -64,7 +64,7 @@ def shown_eeg(signal: np.ndarray, rate: float, every: int, unit_volts: float) ->
     ndarray of float32, shape (T', C)
         In V.
     """
-    high = min(BAND_HZ[1], 0.4 * rate / every)
+    high = max(min(BAND_HZ[1], 0.4 * rate / every), 2 * BAND_HZ[0])
     sections = butter(2, (BAND_HZ[0], high), "bandpass", fs=rate, output="sos")
     samples = np.asarray(signal, dtype=np.float64).T
     samples = samples - samples[:, :1]  # an amplifier's offset is no step at the beginning

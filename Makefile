@@ -70,11 +70,12 @@ live: $(INSTALLED_LIVE)  ## detect in an amplifier's stream: make live ARGS="mod
 replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models:/NAME@champion subject=1 series=9"
 	@$(RUN) -m pipeline stage=replay dataset=$(DATASET) $(ARGS)
 
+# One process more than two cores: some tests wait.
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(INSTALLED_DEV)  ## the tests that take no long time, in under 90 s
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 test-services: $(INSTALLED_DEV) $(INSTALLED_CLUSTER)  ## with MLflow's server on PostgreSQL, and Dask's workers
 	$(RUN) -m pytest tests/services --ignore tests/services/test_live_lsl.py $(ARGS)

@@ -36,7 +36,13 @@ CHOICES = sorted(
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_composes(tmp_path, choice):
-    make_config(tmp_path, choice)
+    stack = ["stack=members"] if choice == "method=lstm_correction" else []
+    make_config(tmp_path, choice, *stack)
+
+
+def test_what_corrects_a_member_needs_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"method\.kind=lstm_correction: is for a stack"):
+        make_config(tmp_path, "method=lstm_correction")
 
 
 @pytest.mark.parametrize(

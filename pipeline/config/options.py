@@ -24,6 +24,7 @@ from pipeline.config.live import Live
 from pipeline.config.lstm import Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
+from pipeline.config.methods.lstm_correction import LstmCorrectionMethod
 from pipeline.config.parallel import Parallel
 from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
@@ -142,6 +143,10 @@ def check(config: Config) -> None:
     config.train.check(config.model)
     config.stack.check()
     config.decisions.check()
+    demand_of("method", config.method)(
+        bool(config.stack.members) or not isinstance(config.method, LstmCorrectionMethod),
+        "kind", "is for a stack, whose first member it corrects; set stack.members",
+    )  # fmt: skip
     if "train_series" not in config.dataset.MAY_BE_EMPTY:  # else the files say how many there are
         check_folds(config)
     config.live.check(config.stage.name)

@@ -49,6 +49,13 @@ METHODS = {
     "lstm": Entry(
         "pipeline.detectors.lstm.detector", "LstmDetector", gpu=True, resumable=True, random=True
     ),
+    "lstm_correction": Entry(
+        "pipeline.detectors.lstm.correction",
+        "CorrectionDetector",
+        gpu=True,
+        resumable=True,
+        random=True,
+    ),
     "lda": Entry("pipeline.detectors.linear", "LinearDetector", shown=("past",)),
     "lr": Entry("pipeline.detectors.linear", "LinearDetector", shown=("past",)),
     "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),

@@ -22,7 +22,7 @@ HEADINGS = {
     "band": "One frequency band, on all channels",
     "past": "One stretch of time before the prediction",
     "beside": "What another detector says, which the network reads beside the EEG",
-    "member": "One member's logits",
+    "member": "One member's logits (make explain with the member's recipe has the scalp maps)",
 }
 """By the kind of part, in the order in which they are drawn."""
 

@@ -206,7 +206,7 @@ def test_permutation_ranks_the_planted_channels_bands_and_times_first(network):
 
 
 def test_a_pattern_is_the_covariance_times_the_weights(rng):
-    """Equation 6 of Haufe et al., row by row, also where some rows are left out."""
+    """Theorem 1 of Haufe et al., row by row, also where some rows are left out."""
     signals = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3))
     weights = np.array([1.0, -2.0, 0.5])
     scores = (signals @ weights)[:, None]

@@ -3,7 +3,7 @@
 A detector's weights are no picture of the brain: a channel that sees only noise has large weights
 where it helps to subtract that noise from others. Its activation pattern is one. For a score s that
 is linear in the signals x, with weights w, it is ``Cov(x) w / Var(s)``, which is ``Cov(x, s) /
-Var(s)`` (Haufe et al. 2014, NeuroImage 87:96-110, equation 6 for one score at a time). Here x are
+Var(s)`` (Haufe et al. 2014, NeuroImage 87:96-110, theorem 1, for one score at a time). Here x are
 the channels at every lag from the score's row, so a pattern is a course over time on every channel,
 like an evoked response. It is multiplied with the score's standard deviation, so its unit is that
 of the signals.

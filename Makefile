@@ -20,7 +20,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl bench-read bench-full fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean chaos audit
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl bench-read bench-full fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean chaos audit explain
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -44,6 +44,9 @@ train: $(INSTALLED)  ## raw files to submission: ingest, filter, train, evaluate
 	@$(RUN) -m pipeline dataset=$(DATASET) experiment=$(RECIPE) $(ARGS)
 
 submit: train  ## the same as train: the submission is its last step, and what is fresh is kept
+
+explain: $(INSTALLED)  ## a report that shows what the recipe looks at: eyes, muscle or cortex
+	@$(RUN) -m pipeline dataset=$(DATASET) experiment=$(RECIPE) stage=evaluate explain=true $(ARGS)
 
 check: $(INSTALLED)  ## check a submission: make check FILE=submission.csv
 	@$(RUN) -m pipeline dataset=$(DATASET) stage=check submission='$(FILE)' $(ARGS)

@@ -32,7 +32,7 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.features.feature_series import FeatureSeries, Moments
-from pipeline.results import decision_figures, figures
+from pipeline.results import decision_figures, explained_figures, figures
 from pipeline.tracking import store
 
 
@@ -223,7 +223,7 @@ PIXEL = base64.b64decode(
 )
 PICTURES = {
     (module, name): draw
-    for module in (figures, decision_figures)
+    for module in (figures, decision_figures, explained_figures)
     for name, draw in vars(module).items()
     if name.endswith("_picture")
 }

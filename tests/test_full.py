@@ -197,7 +197,8 @@ def fake(tmp_path, monkeypatch):
     script.write_text(textwrap.dedent(FAKE), encoding="utf-8")
     document = tmp_path / "scale.md"
     markers = (full.SUMMARY, full.RUNS, full.MODEL)
-    document.write_text("".join(f"<!-- {m}:begin -->\n<!-- {m}:end -->\n" for m in markers))
+    text = "".join(f"<!-- {m}:begin -->\n<!-- {m}:end -->\n" for m in markers)
+    document.write_text(text, encoding="utf-8")
     monkeypatch.setattr(full, "PROGRAM", (sys.executable, "-u", str(script)))
     monkeypatch.setattr(full, "DOC", document)
     monkeypatch.setattr(full.Bench, "rows", lambda bench: 1000)

@@ -62,6 +62,7 @@ class Config:
     recipe: str = MISSING
     stage: Stage = Stage.submit
     submission: str | None = None
+    explain: bool = False
     seed: int = 0
     threads: int = 1
     workers: int = 0

@@ -66,7 +66,13 @@ class FitData:
 
 
 class Detector(Protocol):
-    """A fitted detector. It predicts each row from that row and earlier ones of its series."""
+    """A fitted detector. It predicts each row from that row and earlier ones of its series.
+
+    For the report (`pipeline.stages.explain_subject`) it may also have ``event_scores(features,
+    subject)``: scores, shape (T', E), that are linear in the features; ``predict_ends(windows,
+    subject)``: the logits of the last row of many windows, shape (K, L, F), at once; and
+    ``beside(features, subject)``: what it reads beside the features, shape (T', n).
+    """
 
     @classmethod
     def fit(cls, data: FitData, options: Any) -> tuple[Self, list[Line]]:

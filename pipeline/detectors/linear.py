@@ -92,6 +92,10 @@ class LinearDetector:
             parts.append(self._logits(wide))
         return np.concatenate(parts)
 
+    def event_scores(self, features: np.ndarray, subject: Id) -> np.ndarray:
+        """Give what `pipeline.results.patterns` shows: the logits, shape (T', E)."""
+        return self.predict(features, subject)
+
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: no taps yet."""
         return taps.start(self.count, self.every, len(self.scalers[subject][0]), subject)

@@ -25,6 +25,11 @@ class Entry:
         Whether a fit that was killed continues from its checkpoint.
     random : bool
         Whether the recipe's seed changes what is learned.
+    shown : tuple of str
+        What the report shows of it, if that is wanted: ``past`` (activation patterns of the rows
+        before: its logits are linear in the features), ``around`` (those of its responses, which
+        lie before and after an event), ``permuted`` (the AUC that is lost when a part of what it
+        reads is permuted). See `pipeline.stages.explain`.
     """
 
     module: str
@@ -32,6 +37,7 @@ class Entry:
     gpu: bool = False
     resumable: bool = False
     random: bool = False
+    shown: tuple[str, ...] = ("permuted",)
 
     def load(self) -> type[Detector]:
         """Import the detector's class."""
@@ -50,16 +56,19 @@ METHODS = {
         resumable=True,
         random=True,
     ),
-    "lda": Entry("pipeline.detectors.linear", "LinearDetector"),
-    "lr": Entry("pipeline.detectors.linear", "LinearDetector"),
+    "lda": Entry("pipeline.detectors.linear", "LinearDetector", shown=("past",)),
+    "lr": Entry("pipeline.detectors.linear", "LinearDetector", shown=("past",)),
     "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "cnn": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
-    "semi_markov": Entry("pipeline.detectors.semi_markov.detector", "SemiMarkovDetector"),
+    "semi_markov": Entry(
+        "pipeline.detectors.semi_markov.detector", "SemiMarkovDetector", shown=("around",)
+    ),
     "hybrid": Entry(
         "pipeline.detectors.hybrid.detector",
         "HybridDetector",
         gpu=True,
         resumable=True,
         random=True,
+        shown=("around", "permuted"),
     ),
 }

@@ -193,6 +193,20 @@ class TapNetworkDetector:
             parts.append(self.network(ready[read]).float().cpu().numpy())
         return np.concatenate(parts)[: len(ready)]
 
+    @torch.no_grad()
+    def predict_ends(self, windows: np.ndarray, subject: Id) -> np.ndarray:
+        """Predict the last row of each of K windows, shape (K, L, F): logits, shape (K, E)."""
+        self.network.eval()
+        device, last = next(self.network.parameters()).device, np.array([windows.shape[1] - 1])
+        read = windows[:, taps.back(last, self.method.tap_count, self.method.tap_every)[0]]
+        parts = []
+        for begin in range(0, len(read), CHUNK):
+            some = read[begin : begin + CHUNK]
+            ready = standardise(some.reshape(-1, some.shape[2]), self.scalers[subject])
+            rows = torch.from_numpy(ready.reshape(some.shape)).to(device)
+            parts.append(self.network(rows).float().cpu().numpy())
+        return np.concatenate(parts)
+
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: no taps yet."""
         return taps.start(self.method.tap_count, self.method.tap_every, self.n_features, subject)

@@ -227,6 +227,8 @@ def evoked_picture(
     evokeds: dict[str, mne.Evoked],
     title: str,
     times: tuple[float, ...] = (-0.4, 0, 0.4),
+    unit: tuple[str, float] = ("µV", 1e6),
+    axis: str = "time from the event's centre (s)",
 ) -> None:
     """Draw the average response to each event: every channel's curve, and scalp maps.
 
@@ -237,48 +239,59 @@ def evoked_picture(
     path : Path
         The PNG.
     evokeds : dict of str to mne.Evoked
-        The average response, by event.
+        The average response, by what stands above it.
     title : str
         Stands above the picture.
     times : tuple of float
         Times of the maps, in s from the event.
+    unit : (str, float)
+        What is drawn, and how much of it is one unit of the data.
+    axis : str
+        What the time counts from.
     """
     import mne  # here, because the other pictures do not need it
 
-    rows = len(evokeds)
-    places = [channel["loc"][:3] for each in evokeds.values() for channel in each.info["chs"]]
-    if not np.isfinite(places).all() or not np.any(places):
+    rows, (name, scale) = len(evokeds), unit
+    if not all(has_places(each.info) for each in evokeds.values()):
         times, title = (), f"{title} (no scalp maps: the channels' places are not known)"
-    height = 1.7 * rows + 0.9
+    above = 0.45 + 0.25 * (title.count("\n") + 1)  # inches
+    height = 1.7 * rows + above + 0.2
     figure, panels = plt.subplots(
-        rows, 1 + len(times), figsize=(10, height), squeeze=False,
+        rows, 1 + len(times), figsize=(7 + len(times), height), squeeze=False,
         width_ratios=[2.6, *(1 for _ in times)],
     )  # fmt: skip
-    figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.7 / height, bottom=0.65 / height,
+    figure.subplots_adjust(left=0.08, right=0.98, top=1 - above / height, bottom=0.65 / height,
                            hspace=0.4, wspace=0.1)  # fmt: skip
-    for row, (event, evoked) in zip(panels, evokeds.items(), strict=True):
+    for row, (heading, evoked) in zip(panels, evokeds.items(), strict=True):
         if times:
             row[0].set_prop_cycle(color=_place_colors(evoked.info))
-        row[0].plot(evoked.times, 1e6 * evoked.data.T, linewidth=0.7)
+        row[0].plot(evoked.times, scale * evoked.data.T, linewidth=0.7)
         row[0].axvline(0, color="0.5", linewidth=0.8, linestyle="--")
         row[0].set_xlim(evoked.times[0], evoked.times[-1])
-        row[0].set_title(f"{event}, {evoked.nave:.0f} trials", fontsize="medium")
-        row[0].set_ylabel("µV")
+        row[0].set_title(heading, fontsize="medium")
+        row[0].set_ylabel(name)
         row[0].spines[["top", "right"]].set_visible(False)
-        at = [evoked.time_as_index(time)[0] for time in times]
+        at = [evoked.time_as_index(time, use_rounding=True)[0] for time in times]
         limit = float(np.abs(evoked.data[:, at]).max(initial=0))
+        shown = f"{scale * limit:.0f}" if scale * limit >= 10 else f"{scale * limit:.1f}"
         for axes, time, index in zip(row[1:], times, at, strict=True):
             mne.viz.plot_topomap(
                 evoked.data[:, index], evoked.info, axes=axes, show=False, vlim=(-limit, limit),
                 contours=0, res=48,
             )  # fmt: skip
-            axes.set_title(f"{time:g} s, ±{1e6 * limit:.0f} µV", fontsize="small")
-    for above in panels[:-1, 0]:
-        above.tick_params(labelbottom=False)
-    panels[-1, 0].set_xlabel("time from the event's centre (s)")
+            axes.set_title(f"{time:g} s, ±{shown} {name}", fontsize="small")
+    for axes in panels[:-1, 0]:
+        axes.tick_params(labelbottom=False)
+    panels[-1, 0].set_xlabel(axis)
     figure.suptitle(title)
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def has_places(info: mne.Info) -> bool:
+    """Tell whether the channels' places on the head are known."""
+    places = np.array([channel["loc"][:3] for channel in info["chs"]])
+    return bool(np.isfinite(places).all() and np.any(places))
 
 
 def _place_colors(info: mne.Info) -> np.ndarray:

@@ -25,6 +25,8 @@ from pipeline.features.registry import FEATURES
 from pipeline.stages import (
     decide,
     evaluate,
+    explain,
+    explain_subject,
     features,
     ingest,
     members,
@@ -247,6 +249,13 @@ class Context:
         return Folder(self.derived, "evoked", read, code, self.ingest_folder.key)
 
     @cached_property
+    def explain_folder(self) -> Folder:
+        """What each subject's validating model looks at."""
+        code = (explain_subject.__name__, self.entry.module)
+        read = [self.config.seed, list(self.entry.shown), self.about.unit_volts]
+        return Folder(self.derived, "explain", read, code, self.train_folder.key)
+
+    @cached_property
     def results_folder(self) -> Folder:
         """Tables, pictures and the submission: what people look at."""
         parent = path(self.config.output_dir) / self.config.dataset.name
@@ -257,6 +266,9 @@ class Context:
         if self.decides:
             code = (*code, decide.__name__)
             read.append(plain(self.config.decisions))
+        if self.config.explain:
+            code = (*code, explain.__name__)
+            read.append("explain")
         return Folder(parent, self.config.recipe, read, code, self.train_folder.key)
 
     # ---- doing it -----------------------------------------------------------------------------

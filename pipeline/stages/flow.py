@@ -24,6 +24,7 @@ from pipeline.stages import (
     bids,
     decide,
     evaluate,
+    explain,
     features,
     ingest,
     members,
@@ -218,11 +219,19 @@ def score(context: Context, found: Sequence[Series]) -> pd.DataFrame:
     decided = decide_onsets(context, found) if decide.possible(context, found) else None
     if decided:
         done += context.run("decide", [decided]).done
+    explained: dict[str, Path] = {}
+    if context.config.explain:
+        each = explain.subject_tasks(context, found)
+        context.run("look", each, context.workers)
+        together = explain.task(context, [path for one in each for path in one.paths()])
+        done += context.run("explain", [together]).done
+        explained = explain.pictures(context, together.paths())
     averages = report.evoked_tasks(context, found)
     context.run("evoked", averages, context.workers)
     paths = [path for each in averages for path in each.paths()]
     onsets = decided.paths() if decided else []
-    done += context.run("report", [report.task(context, task.paths(), onsets, paths)]).done
+    page = report.task(context, task.paths(), onsets, explained, paths)
+    done += context.run("report", [page]).done
     auc = pd.read_csv(task.paths()[0], index_col=0)
     if context.tracker.wants(bool(done)):
         record.scores(context, found, auc, read_decisions(context, found))

@@ -17,7 +17,7 @@ from pipeline.config.live import is_read
 from pipeline.data.recording import Recording
 from pipeline.results import scoring
 from pipeline.serving.fitted_recipe import export
-from pipeline.stages import decide
+from pipeline.stages import decide, explain
 from pipeline.stages.evaluate import PICTURES
 from pipeline.stages.jobs import last_jobs, place
 from pipeline.tracking.models import FittedModel
@@ -77,6 +77,8 @@ def scores(
         tracker.metrics(onset_metrics(decisions))
         tracker.files([context.results_folder.path / file for file in decide.files(context)])
     tracker.describe(text)
+    if context.config.explain:
+        tracker.files([context.results_folder.path / file for file in explain.files(context)])
     kinds = [("auc", "csv"), ("report", "html"), *((k, "png") for k in (*PICTURES, "evoked"))]
     tracker.files([context.results_folder.path / context.file(*kind) for kind in kinds])
     signals = [context.ingest_folder.path / f"{raw.name}_signal.npy" for raw in found]

@@ -37,7 +37,11 @@ def evoked_tasks(context: Context, found: Sequence[Series]) -> list[Task]:
 
 
 def task(
-    context: Context, results: Sequence[Path], decided: Sequence[Path], averages: Sequence[Path]
+    context: Context,
+    results: Sequence[Path],
+    decided: Sequence[Path],
+    explained: dict[str, Path],
+    averages: Sequence[Path],
 ) -> Task:
     """Plan the report.
 
@@ -49,15 +53,18 @@ def task(
         What the evaluation wrote: the table, then the pictures.
     decided : sequence of Path
         What the decisions wrote; nothing if they are not enabled.
+    explained : dict of str to Path
+        The pictures of what the detector looks at, by their headings; none if not wanted.
     averages : sequence of Path
         What `evoked_tasks` wrote.
     """
     outputs = (context.file("evoked", "png"), context.file("report", "html"))
+    inputs = (*results, *decided, *explained.values(), *averages)
     return Task(
-        context.results_folder, "report", (*results, *decided, *averages), outputs, work,
+        context.results_folder, "report", inputs, outputs, work,
         {
             "results": list(results), "decided": list(decided), "averages": list(averages),
-            "outputs": outputs,
+            "explained": explained, "outputs": outputs,
             "name": context.name, "data_set": context.config.dataset.name,
             "settings": context.settings,
         },
@@ -71,6 +78,7 @@ def work(
     *,
     results: list[Path],
     decided: list[Path],
+    explained: dict[str, Path],
     averages: list[Path],
     outputs: tuple[str, str],
     name: str,
@@ -79,7 +87,10 @@ def work(
 ) -> None:
     """Draw the evoked responses and put everything into one page."""
     drawn, page = (scratch / output for output in outputs)
-    responses = grand_average(averages)
+    responses = {
+        f"{event}, {evoked.nave:.0f} trials": evoked
+        for event, evoked in grand_average(averages).items()
+    }
     figures.evoked_picture(drawn, responses, f"{data_set}: average of all labelled series")
     table, *pictures = results
     shown = dict(zip(PICTURES.values(), pictures, strict=True))
@@ -87,5 +98,6 @@ def work(
     if decided:
         decisions = decide.show(pd.read_csv(decided[0], index_col=0))
         shown |= zip(decide.PICTURES.values(), decided[2:], strict=True)
+    shown |= explained
     shown["Evoked responses of the data set"] = drawn
     figures.write_report(page, name, pd.read_csv(table, index_col=0), shown, settings, decisions)

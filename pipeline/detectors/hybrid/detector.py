@@ -76,6 +76,32 @@ class HybridDetector:
         said = self.chains.predict(features, subject)
         return self.network.predict(np.concatenate([features, said], axis=1), subject)
 
+    def event_scores(self, features: np.ndarray, subject: Id) -> np.ndarray:
+        """Give the chain's, see `SemiMarkovDetector.event_scores`."""
+        return self.chains.event_scores(features, subject)
+
+    def beside(self, features: np.ndarray, subject: Id) -> np.ndarray:
+        """Give what the LSTM reads beside the features of one series: the chain's logits."""
+        return self.chains.predict(features, subject)
+
+    def predict_ends(self, windows: np.ndarray, subject: Id) -> np.ndarray:
+        """Predict the last row of each of K windows.
+
+        Parameters
+        ----------
+        windows : ndarray, shape (K, L, F + E)
+            Features, and `beside` them the chain's logits of the whole series: a chain needs more
+            than a window to know where in a trial it is.
+        subject : int or Name
+            Whose.
+
+        Returns
+        -------
+        ndarray of float32, shape (K, E)
+            Logits.
+        """
+        return self.network.predict_ends(windows, subject)
+
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: the chain's and the LSTM's."""
         return {"chain": self.chains.start(subject), "network": self.network.start(subject)}

@@ -14,6 +14,7 @@ from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
 from pipeline.detectors.lstm.scaling import Scalers, standardise
 from pipeline.features.offset import in_single
+from pipeline.work.machine import threads
 
 if TYPE_CHECKING:
     from pipeline.config.lstm import LstmOptions
@@ -72,6 +73,23 @@ class LstmDetector:
             Logits.
         """
         return predict(self.network, self.standardise(features, subject), self.stride)
+
+    @torch.no_grad()
+    def predict_ends(self, windows: np.ndarray, subject: Id) -> np.ndarray:
+        """Predict the last row of each of K windows, shape (K, L, F), as if it began there.
+
+        Returns
+        -------
+        ndarray of float32, shape (K, E)
+            Logits.
+        """
+        self.network.eval()
+        read = windows[:, (windows.shape[1] - 1) % self.stride :: self.stride]
+        ready = self.standardise(read.reshape(-1, read.shape[2]), subject)
+        lanes = ready.view(len(read), read.shape[1], -1).to(self.network.device)
+        with threads(1):  # as in `predict`
+            logits, _ = self.network(lanes, self.network.start(len(lanes)))
+        return logits[:, -1].float().cpu().numpy()
 
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: zero, for each of the interleaved phases."""

@@ -100,6 +100,30 @@ class SemiMarkovDetector:
             return self.blends[subject].rows(logits, chain.standardise(features))
         return logits
 
+    def event_scores(self, features: np.ndarray, subject: Id) -> np.ndarray:
+        """Give how well each row suits an event that takes place in it, for the report only.
+
+        Parameters
+        ----------
+        features : ndarray, shape (T', F)
+            Of one series.
+        subject : int or Name
+            Whose.
+
+        Returns
+        -------
+        ndarray of float32, shape (T', E)
+            The evidence of the rows before and after it that the chain's responses to this event
+            give, added up. So it looks ahead; no prediction does.
+        """
+        after, before = self.chains[subject].evidence(features, self.lags)
+        scores = np.zeros((len(after), after.shape[1]), dtype=np.float32)
+        for row in range(min(after.shape[2], len(after))):
+            scores[: len(scores) - row] += after[row:, :, row]
+        for row in range(1, min(before.shape[2], len(before) - 1) + 1):
+            scores[row:] += before[: len(scores) - row, :, row - 1]
+        return scores
+
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: no rows, and the chain's first weights."""
         chain = self.chains[subject]

@@ -31,7 +31,7 @@ OmegaConf.register_new_resolver("project", lambda text: str(path(text)), replace
 # What a stack's members have in common with it.
 SHARED = (
     "dataset", "stage", "threads", "workers", "device", "data_dir", "output_dir", "tracking",
-    "decisions", "live", "parallel",
+    "decisions", "live", "parallel", "protocol",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from pipeline.config.lstm import Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
 from pipeline.config.parallel import Parallel
+from pipeline.config.protocol import Protocol
 from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
 
@@ -73,6 +74,7 @@ class Config:
     window: Window = field(default_factory=Window)
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
+    protocol: Protocol = field(default_factory=Protocol)
     stack: Stack = field(default_factory=Stack)
     decisions: Decisions = field(default_factory=Decisions)
     live: Live = field(default_factory=Live)
@@ -141,6 +143,12 @@ def check(config: Config) -> None:
     config.train.check(config.model)
     config.stack.check(len(config.dataset.train_series))
     config.decisions.check(len(config.dataset.train_series))
+    config.protocol.check(config.method, config.train, bool(config.stack.members))
+    demand_of("decisions", config.decisions)(
+        not (config.protocol.leaves_out and config.decisions.enabled), "enabled",
+        f"needs protocol=within_subject, not {config.protocol.kind.name}: thresholds are chosen on "
+        "a subject's own training series",
+    )  # fmt: skip
     config.live.check(config.stage.name)
     config.parallel.check()
     demand_of("train", config.train)(

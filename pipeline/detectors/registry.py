@@ -25,6 +25,8 @@ class Entry:
         Whether a fit that was killed continues from its checkpoint.
     random : bool
         Whether the recipe's seed changes what is learned.
+    adaptation : str, optional
+        The module that fits it to a new person, see `pipeline.detectors.adaptation.adapt`.
     """
 
     module: str
@@ -32,6 +34,7 @@ class Entry:
     gpu: bool = False
     resumable: bool = False
     random: bool = False
+    adaptation: str | None = None
 
     def load(self) -> type[Detector]:
         """Import the detector's class."""
@@ -41,18 +44,32 @@ class Entry:
 # By ``method.kind``.
 METHODS = {
     "lstm": Entry(
-        "pipeline.detectors.lstm.detector", "LstmDetector", gpu=True, resumable=True, random=True
+        "pipeline.detectors.lstm.detector",
+        "LstmDetector",
+        gpu=True,
+        resumable=True,
+        random=True,
+        adaptation="pipeline.detectors.adaptation.lstm",
     ),
-    "lda": Entry("pipeline.detectors.linear", "LinearDetector"),
+    "lda": Entry(
+        "pipeline.detectors.linear",
+        "LinearDetector",
+        adaptation="pipeline.detectors.adaptation.linear",
+    ),
     "lr": Entry("pipeline.detectors.linear", "LinearDetector"),
     "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "cnn": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
-    "semi_markov": Entry("pipeline.detectors.semi_markov.detector", "SemiMarkovDetector"),
+    "semi_markov": Entry(
+        "pipeline.detectors.semi_markov.detector",
+        "SemiMarkovDetector",
+        adaptation="pipeline.detectors.adaptation.semi_markov",
+    ),
     "hybrid": Entry(
         "pipeline.detectors.hybrid.detector",
         "HybridDetector",
         gpu=True,
         resumable=True,
         random=True,
+        adaptation="pipeline.detectors.adaptation.hybrid",
     ),
 }

@@ -167,8 +167,7 @@ def export_recipe(context: Context, found: Sequence[Series], folder: Path) -> No
         New; a stack's members go into its ``member0``, ``member1``, ...
     """
     models = {
-        place(context, job).path / job.model: sorted({subject for subject, _ in job.fit})
-        for job in last_jobs(context, found)
+        place(context, job).path / job.model: job.subjects for job in last_jobs(context, found)
     }
     bank = None if context.members else context.bank
     kind = context.config.method.kind

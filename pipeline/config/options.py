@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from pipeline.config.adapt import Adapt
 from pipeline.config.dataset import Dataset
 from pipeline.config.decisions import Decisions
 from pipeline.config.demand import PLAIN_NAME, demand_of, is_plain_name
@@ -32,8 +33,8 @@ from pipeline.errors import ConfigError
 Stage = Enum(
     "Stage",
     [
-        "simulate", "ingest", "bids", "filter", "train", "evaluate", "submit", "check", "live",
-        "replay",
+        "simulate", "ingest", "bids", "filter", "train", "evaluate", "submit", "check", "adapt",
+        "live", "replay",
     ],
 )  # fmt: skip
 
@@ -78,6 +79,7 @@ class Config:
     stack: Stack = field(default_factory=Stack)
     decisions: Decisions = field(default_factory=Decisions)
     live: Live = field(default_factory=Live)
+    adapt: Adapt = field(default_factory=Adapt)
     tracking: Tracking = field(default_factory=Tracking)
     parallel: Parallel = field(default_factory=Parallel)
 
@@ -150,6 +152,7 @@ def check(config: Config) -> None:
         "a subject's own training series",
     )  # fmt: skip
     config.live.check(config.stage.name)
+    config.adapt.check(config.stage.name)
     config.parallel.check()
     demand_of("train", config.train)(
         "train" in config.method.GROUPS or config.train.scaler is Scaler.subject,
@@ -209,6 +212,7 @@ def refuse_unread(config: Config, keys: list[str]) -> None:
         Naming the key.
     """
     config.live.refuse_unread(config.stage.name, keys)
+    config.adapt.refuse_unread(config.stage.name, keys)
     for key in keys:
         if not is_read(config, key):
             group = key.partition(".")[0]

@@ -37,7 +37,7 @@ def check_before_work(context: Context) -> None:
             f"protocol.own_series={protocol.own_series}: must be 0 to {count}: "
             "dataset.train_series names so many"
         )
-    if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit):
+    if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit, Stage.adapt):
         check_output(context)
     submission = context.config.submission
     if context.config.stage is Stage.check and not expanded(submission or "").is_file():

@@ -75,7 +75,7 @@ def described(config: Config) -> Config:
     if not hasattr(source, "describe"):
         return config
     data = config.dataset
-    if config.stage is not Stage.ingest:
+    if config.stage not in (Stage.ingest, Stage.adapt):
         data.check_complete()
     folder, more = raw_folder(data), data.source_options
     there = source.series_names(folder, **more)

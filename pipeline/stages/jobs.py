@@ -83,6 +83,11 @@ class Job:
         return sorted(fitted if self.subject is None else {self.subject})
 
     @property
+    def unseen(self) -> bool:
+        """Whether the model is for a subject of whom nothing was recorded."""
+        return bool(self.others) and not self.fit
+
+    @property
     def model(self) -> str:
         """The model's file."""
         return f"{self.name}_model.pt"

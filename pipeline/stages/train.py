@@ -159,7 +159,7 @@ def _adapted(data: FitData, job: Job, kind: str, options: Any) -> tuple[Detector
 
 def load(context: Context, job: Job) -> Detector:
     """Load what a job has fitted."""
-    learner: Any = UnseenDetector if job.others and not job.fit else context.entry.load()
+    learner: Any = UnseenDetector if job.unseen else context.entry.load()
     return learner.load(place(context, job).path / job.model)
 
 

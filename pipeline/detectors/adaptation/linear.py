@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.config.methods.linear import LdaMethod
 
 # What all others together count for, in series of the new person's own.
-OTHERS = 1.0
+OTHERS = 0.5
 
 
 def scalers(known: Sequence[LinearDetector]) -> list[Scaler]:

@@ -20,9 +20,9 @@ from pipeline.detectors.base import Detector, State
 from pipeline.detectors.registry import METHODS
 from pipeline.detectors.scaling import Scaler
 
-# How many rows what is known of others counts for. The mean of a channel says little of another
-# person's electrodes, its standard deviation says more.
-MEAN_ROWS = 50.0
+# Rows that follow one another are alike: so many tell as much of a mean as one alone.
+ALIKE_ROWS = 50.0
+# So many rows count as much as what others tell of the standard deviation.
 DEVIATION_ROWS = 1500.0
 
 
@@ -34,17 +34,25 @@ class RunningScaler:
     ----------
     mean, variance : ndarray of float64, shape (F,)
         Before the first row.
+    weight : ndarray of float64, shape (F,)
+        How many rows that mean counts for. The more the means of people differ, the less it tells
+        of one more (the mean of a normal distribution with a normal prior).
     """
 
     mean: np.ndarray
     variance: np.ndarray
+    weight: np.ndarray
 
     @classmethod
     def of(cls, scalers: list[Scaler]) -> RunningScaler:
         """Start from the mean and the variance of other people's features, on average."""
-        mean = np.mean([np.asarray(mean, dtype=float) for mean, _ in scalers], axis=0)
+        means = np.array([np.asarray(mean, dtype=float) for mean, _ in scalers])
         squares = [np.square(np.asarray(deviation, dtype=float)) for _, deviation in scalers]
-        return cls(mean, np.mean(squares, axis=0))
+        mean, variance = means.mean(axis=0), np.mean(squares, axis=0)
+        between = np.square(means - mean).sum(axis=0) / max(1, len(means) - 1)
+        # Two or three people say little of how far people differ: never less than their own scatter.
+        between = np.maximum(between, variance)
+        return cls(mean, variance, ALIKE_ROWS * variance / between)
 
     def start(self) -> State:
         """Give the state before a series' first row: how many rows there were, and their sums."""
@@ -73,7 +81,7 @@ class RunningScaler:
         rows = state["rows"] + np.arange(1.0, len(features) + 1)[:, None]
         scatter = np.maximum(squares - np.square(sums) / rows, 0)
         variance = (DEVIATION_ROWS * self.variance + scatter) / (DEVIATION_ROWS + rows)
-        ready = (apart - sums / (MEAN_ROWS + rows)) / np.sqrt(variance)
+        ready = (apart - sums / (self.weight + rows)) / np.sqrt(variance)
         after = {
             "rows": state["rows"] + len(features), "sums": sums[-1].copy(),
             "squares": squares[-1].copy(),
@@ -122,6 +130,7 @@ class UnseenDetector:
                 "detector": self.detector.packed(),
                 "mean": torch.from_numpy(self.scaler.mean),
                 "variance": torch.from_numpy(self.scaler.variance),
+                "weight": torch.from_numpy(self.scaler.weight),
             },
             path,
         )
@@ -131,7 +140,7 @@ class UnseenDetector:
         """Read what `save` wrote, onto the CPU."""
         stored = torch.load(path, map_location="cpu", weights_only=True)
         learner: Any = METHODS[stored["kind"]].load()
-        scaler = RunningScaler(stored["mean"].numpy(), stored["variance"].numpy())
+        scaler = RunningScaler(*(stored[k].numpy() for k in ("mean", "variance", "weight")))
         return cls(stored["kind"], learner.unpacked(stored["detector"]), scaler)
 
 

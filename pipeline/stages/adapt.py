@@ -158,7 +158,7 @@ def _refuse_other_recordings(fitted: Description, here: Description) -> None:
             continue
         shown = [", ".join(map(str, v)) if isinstance(v, tuple) else v for v in (own, theirs)]
         raise ConfigError(
-            f"dataset={name}: his recordings have {shown[0]}, and the recipe was fitted on "
+            f"dataset.{name}: his recordings have {shown[0]}, and the recipe was fitted on "
             f"{shown[1]}; name recordings of the same kind"
         )
 

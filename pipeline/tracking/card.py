@@ -28,8 +28,8 @@ def model_card(
     name : str
         The run's name.
     auc : DataFrame or None
-        None where nothing was held out. AUC per event and ``mean``: rows ``pooled``, ``pooled_low``, ``pooled_high`` and one per
-        subject.
+        AUC per event and ``mean``: rows ``pooled``, ``pooled_low``, ``pooled_high`` and one per
+        subject. None where nothing was held out.
     address : str
         Where MLflow finds the model, e.g. ``models:/m-...``.
     subject : int or Name
@@ -98,10 +98,8 @@ def _whose(config: Config) -> str:
     protocol = config.protocol
     if not protocol.leaves_out:
         return ""
-    own = (
-        f"the first {protocol.own_series} of his own" if protocol.own_series else "none of his own"
-    )
-    return f", fitted on the series of other subjects and on {own}"
+    own = f"the first {protocol.own_series}" if protocol.own_series else "none"
+    return f", fitted on the series of other subjects and on {own} of his own"
 
 
 def _aucs(auc: pd.DataFrame | None) -> list[str]:

@@ -30,7 +30,8 @@ from pipeline.errors import DataError
 if TYPE_CHECKING:
     from pipeline.config.lstm import LstmOptions
 
-EPOCHS = 20  # of the layer's training, over one person's few series
+# Epochs of the layer's training: many over few series, fewer over more, so that it takes no longer.
+MOST_EPOCHS, SERIES_EPOCHS = 20, 40
 
 
 def scalers(known: Sequence[LstmDetector]) -> list[Scaler]:
@@ -139,7 +140,8 @@ def _train_layer(
     network.requires_grad_(False)
     device = choose_device(data.device)
     learner = Learner(network, projection).to(device)  # type: ignore[arg-type]
-    longer = replace(options, train=replace(options.train, epochs=EPOCHS))
+    epochs = min(MOST_EPOCHS, max(1, round(SERIES_EPOCHS / len(data.fitted))))
+    longer = replace(options, train=replace(options.train, epochs=epochs))
     history = Training(data, longer, learner, own, device, beside).run()
     network.requires_grad_(True)
     network.to("cpu")

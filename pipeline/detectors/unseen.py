@@ -50,7 +50,7 @@ class RunningScaler:
         squares = [np.square(np.asarray(deviation, dtype=float)) for _, deviation in scalers]
         mean, variance = means.mean(axis=0), np.mean(squares, axis=0)
         between = np.square(means - mean).sum(axis=0) / max(1, len(means) - 1)
-        # Two or three people say little of how far people differ: never less than their own scatter.
+        # Two or three people say little of how far people differ: at least by their own scatter.
         between = np.maximum(between, variance)
         return cls(mean, variance, ALIKE_ROWS * variance / between)
 

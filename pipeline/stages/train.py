@@ -15,7 +15,6 @@ from pipeline.config.lstm import Scaler, Scope
 from pipeline.data.names import series_name
 from pipeline.detectors.base import Detector, FitData, Line
 from pipeline.detectors.registry import METHODS
-from pipeline.detectors.unseen import UnseenDetector
 from pipeline.features.feature_series import FeatureSeries
 from pipeline.results.scoring import held_out_line
 from pipeline.stages.jobs import Job, Key, logits_file, place
@@ -159,7 +158,9 @@ def _adapted(data: FitData, job: Job, kind: str, options: Any) -> tuple[Detector
 
 def load(context: Context, job: Job) -> Detector:
     """Load what a job has fitted."""
-    learner: Any = UnseenDetector if job.unseen else context.entry.load()
+    learner = context.entry.load()
+    if job.unseen:
+        learner = import_module("pipeline.detectors.unseen").UnseenDetector  # as in `_adapted`
     return learner.load(place(context, job).path / job.model)
 
 

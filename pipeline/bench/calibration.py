@@ -10,6 +10,7 @@ held-out series. Beside them it fits the recipe on his own training series alone
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,18 @@ from pipeline.bench.methods import chosen_recipes
 from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
 from pipeline.config.paths import PROJECT
-from pipeline.config.protocol import Evaluation
 from pipeline.data.recording import series_name
+from pipeline.data.series import Series
 from pipeline.data.simulator.options import MOST_SUBJECTS
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.results.colors import event_color
+from pipeline.results.rows import hold
+from pipeline.stages import ingest
+from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context
-from pipeline.stages.flow import find, run
-from pipeline.stages.jobs import jobs
+from pipeline.stages.evaluate import auc_table
+from pipeline.stages.flow import find, fit, make_features
+from pipeline.stages.jobs import Job, jobs, logits_file, other_jobs, place
 from pipeline.work.files import write_whole
 from pipeline.work.machine import cores
 
@@ -110,20 +115,37 @@ def measure(recipe: str, count: int | None, overrides: list[str]) -> Point:
         protocol = ["protocol=calibration", f"protocol.own_series={count}"]
     config = compose(reading([f"experiment={recipe}", *DATA, *protocol], overrides))
     print(f"\n{recipe}, {' '.join(protocol)}")
-    auc = run(config).auc
-    assert auc is not None
-    within = config.protocol.kind is Evaluation.within_subject
-    pooled, low, high = (auc.loc[row, "mean"] for row in ("pooled", "pooled_low", "pooled_high"))
-    minutes = own_minutes(Context(config), len(config.dataset.train_series) if within else count)
-    return Point(minutes, pooled, low, high, auc.loc["subject_mean", "mean"])
-
-
-def own_minutes(context: Context, count: int | None) -> float:
-    """Say how long a subject's first training series are, on average over the subjects."""
+    context = Context(config)
+    check_before_work(context)
     found = find(context)
+    context.run("ingest", ingest.tasks(context, found), context.workers)
+    make_features(context, found)
+    planned = jobs(context, found, final=False)
+    fit(context, found, other_jobs(context, found, final=False), "others")
+    fit(context, found, planned, "train")
+    auc = scores(context, planned)
+    pooled, low, high = (auc.loc[row, "mean"] for row in ("pooled", "pooled_low", "pooled_high"))
+    own = len(context.train_series) if count is None else count
+    return Point(
+        own_minutes(context, found, own), pooled, low, high, auc.loc["subject_mean", "mean"]
+    )
+
+
+def scores(context: Context, planned: Sequence[Job]) -> pd.DataFrame:
+    """Score the held-out series, as `pipeline.stages.evaluate` does, but draw nothing."""
+    truth, logits = {}, {}
+    for job in planned:
+        for key in job.held_out:
+            truth[key] = np.load(context.ingest_folder.path / f"{series_name(*key)}_events.npy")
+            said = np.load(place(context, job).path / logits_file(key))
+            logits[key] = hold(said, context.every, len(truth[key]))
+    return auc_table(truth, logits, context.about.events)
+
+
+def own_minutes(context: Context, found: Sequence[Series], count: int) -> float:
+    """Say how long a subject's first training series are, on average over the subjects."""
     seconds = []
-    for job in jobs(context, found, final=False):
-        (subject,) = {key[0] for key in job.held_out}
+    for subject in context.subjects:
         own = sorted(raw.series for raw in found if raw.subject == subject)
         fitted = [series for series in own if series in context.train_series][:count]
         files = [

@@ -35,6 +35,10 @@ PAST_OTHERS = 100.0
 NOISE_OTHERS = 2000.0
 RESPONSE_OTHERS = 60.0
 DURATION_OTHERS = 10.0
+# Responses of others fit less well, so their evidence is trusted less; in time, his own are trusted
+# as everybody's. The first is a factor on the method's trust, the second counts trials.
+UNSEEN_TRUST = 0.3
+TRUST_OTHERS = 30.0
 FOLDS = 4  # at most, of the new person's series
 
 
@@ -72,7 +76,7 @@ class Others:
         noise, response = np.mean(noises, axis=0), np.mean(responses, axis=0)
         past = np.mean([chain.past for chain in chains], axis=0).astype(np.float32)
         whiten = whitener(noise)
-        after, before, axes = factors(response @ whiten, chains[0], options)
+        after, before, axes = factors(response @ whiten, chains[0], options, UNSEEN_TRUST)
         width = len(chains[0].mean)
         chain = Chain(
             np.zeros(width), np.ones(width, dtype=np.float32), past, whiten, axes, after, before,
@@ -94,7 +98,7 @@ def whitener(noise: np.ndarray) -> np.ndarray:
 
 
 def factors(
-    responses: np.ndarray, like: Chain, options: SemiMarkovMethod
+    responses: np.ndarray, like: Chain, options: SemiMarkovMethod, trust: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keep the directions in which white responses are strongest.
 
@@ -105,6 +109,8 @@ def factors(
         With as many events and rows.
     options : SemiMarkovMethod
         How many directions, how much is subtracted, and how far the evidence is trusted.
+    trust : float
+        Factor on that.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def factors(
     """
     left, strengths, right = np.linalg.svd(responses, full_matrices=False)
     strengths = np.maximum(strengths - options.response_shrinkage, 0)[: options.rank]
-    factor, kept = np.sqrt(options.trust), len(strengths)
+    factor, kept = np.sqrt(trust * options.trust), len(strengths)
     curves = (factor * left[:, :kept] * strengths).astype(np.float32)
     kinds, rows = like.after.shape[:2]
     after, before = curves[: kinds * rows], curves[kinds * rows :]
@@ -186,7 +192,9 @@ def fit_own(others: Others, own: list[FeatureSeries], options: SemiMarkovMethod)
     timings = [Timing.of(find_events(np.asarray(series.labels))[0]) for series in own]
     white = [weigh(part @ whiten) for part in surprise]
     responses = _correct_responses(others.responses @ whiten, white, timings, start, options)
-    after, before, axes = factors(responses, start, options)
+    count = sum(len(timing.events) for timing in timings) / len(start.after)
+    trust = (UNSEEN_TRUST * TRUST_OTHERS + count) / (TRUST_OTHERS + count)
+    after, before, axes = factors(responses, start, options, trust)
     durations = _correct_durations(start, timings, options)
     return Chain(
         *scaler, past, whiten, axes, after, before, durations, start.shares, start.starts,

@@ -35,11 +35,9 @@ PAST_OTHERS = 100.0
 NOISE_OTHERS = 2000.0
 RESPONSE_OTHERS = 60.0
 DURATION_OTHERS = 10.0
-# Responses of others fit less well, so their evidence is trusted less; in time, his own are trusted
-# as everybody's. The first is a factor on the method's trust, the second counts trials.
-UNSEEN_TRUST = 0.3
-TRUST_OTHERS = 30.0
-FOLDS = 4  # at most, of the new person's series
+# The mean of many people's responses is smaller than the response of any one of them. So where
+# nobody can correct it, its evidence counts for more: a factor on the method's trust.
+UNSEEN_TRUST = 3.0
 
 
 @dataclass(frozen=True)
@@ -192,9 +190,7 @@ def fit_own(others: Others, own: list[FeatureSeries], options: SemiMarkovMethod)
     timings = [Timing.of(find_events(np.asarray(series.labels))[0]) for series in own]
     white = [weigh(part @ whiten) for part in surprise]
     responses = _correct_responses(others.responses @ whiten, white, timings, start, options)
-    count = sum(len(timing.events) for timing in timings) / len(start.after)
-    trust = (UNSEEN_TRUST * TRUST_OTHERS + count) / (TRUST_OTHERS + count)
-    after, before, axes = factors(responses, start, options, trust)
+    after, before, axes = factors(responses, start, options, 1.0)
     durations = _correct_durations(start, timings, options)
     return Chain(
         *scaler, past, whiten, axes, after, before, durations, start.shares, start.starts,

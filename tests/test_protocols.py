@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.config.options import Config
 from pipeline.data.kaggle_files import RawFile, RawSeries
 from pipeline.data.recording import Recording
+from pipeline.data.series import Series
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.results.rows import hold, sigmoid
 from pipeline.serving.fitted_recipe import FittedRecipe
-from pipeline.stages import adapt, record
+from pipeline.stages import adapt, evaluate, ingest, record, submit
 from pipeline.stages.context import Context
-from pipeline.stages.flow import find, run
+from pipeline.stages.flow import find, fit, make_features, run
 from pipeline.stages.jobs import jobs, logits_file, other_jobs, place
 from tests.conftest import SMALL, command_line, make_config, unless_given
 
@@ -86,35 +88,44 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("protocols")
 
 
+def fitted(config: Config) -> tuple[Context, list[Series]]:
+    """Fit all models of a command, without its scores and pictures."""
+    context = Context(config, say=lambda line: None)
+    found = find(context)
+    context.run("ingest", ingest.tasks(context, found))
+    make_features(context, found)
+    for final in (False, True):
+        fit(context, found, other_jobs(context, found, final), "others")
+        fit(context, found, jobs(context, found, final), "fits")
+    return context, found
+
+
 @pytest.fixture(scope="module")
 def recipe(folder) -> Path:
     """A recipe that was fitted on two of the three subjects, within subjects."""
-    config = small(folder, "dataset.subjects=[1,2]")
-    run(config, say=lambda line: None)
-    context = Context(config, say=lambda line: None)
-    record.export_recipe(context, find(context), folder / "recipe")
+    context, found = fitted(small(folder, "dataset.subjects=[1,2]"))
+    record.export_recipe(context, found, folder / "recipe")
     return folder / "recipe"
 
 
 @pytest.mark.parametrize("more", [("protocol=cross_subject",), CALIBRATION])
-def test_a_submission_for_new_subjects_is_what_their_exported_models_predict(more, recipe, folder):
-    said: list[str] = []
-    result = run(small(folder, *more), say=said.append)
-    assert result.auc is not None
-    assert list(result.auc.index[:4]) == ["pooled", "subj1", "subj2", "subj3"]
-    context = Context(small(folder, *more), say=lambda line: None)
-    found = find(context)
+def test_new_subjects_are_predicted_as_by_their_exported_models(more, recipe, folder):
+    before = {path.name for path in folder.rglob("*_final_model.pt")}
+    assert {"subj1_final_model.pt", "subj2_final_model.pt"} <= before
+    context, found = fitted(small(folder, *more))
     exported = folder / f"exported{len(more)}"
     record.export_recipe(context, found, exported)
-    fitted = FittedRecipe.load(exported)
-    assert list(fitted.detectors) == [1, 2, 3]
+    applied = FittedRecipe.load(exported)
+    assert list(applied.detectors) == [1, 2, 3]
     for subject in (1, 3):
         raw = Recording.load(context.ingest_folder.path, subject, 4, context.about)
         logits = np.load(context.scored_folder.path / logits_file((subject, 4)))
         expected = sigmoid(hold(logits, context.every, len(raw.signal))).astype(np.float32)
-        np.testing.assert_array_equal(fitted.predict(np.asarray(raw.signal), subject), expected)
-    # Those of subjects 1 and 2 were fitted by the recipe within subjects.
-    assert "others   1 done" in "\n".join(said) or "others   up to date" in "\n".join(said)
+        np.testing.assert_array_equal(applied.predict(np.asarray(raw.signal), subject), expected)
+    for task in (evaluate.task(context, found), submit.task(context, found)):
+        assert all(path.exists() for path in task.inputs)
+    # What is fitted within subjects is not fitted a second time for others.
+    assert len(list(folder.rglob("train-*/subj1_final_model.pt"))) == 1
 
 
 def adapting(folder: Path, model: Path | str, *more: str):
@@ -128,11 +139,11 @@ def adapting(folder: Path, model: Path | str, *more: str):
 
 def test_a_fitted_recipe_and_two_recordings_give_a_model_for_a_new_subject(recipe, folder):
     made = adapt.run(adapting(folder, recipe, "adapt.subject=3", "adapt.series=[1,2]"), print)
-    fitted = FittedRecipe.load(made)
-    assert list(fitted.detectors) == [3]
-    context = Context(small(folder, *CALIBRATION, "protocol.own_series=2"), say=lambda line: None)
+    applied = FittedRecipe.load(made)
+    assert list(applied.detectors) == [3]
+    context = Context(small(folder, *CALIBRATION), say=lambda line: None)
     raw = Recording.load(context.ingest_folder.path, 3, 4, context.about)
-    assert np.isfinite(fitted.predict(np.asarray(raw.signal), 3)).all()
+    assert np.isfinite(applied.predict(np.asarray(raw.signal), 3)).all()
     stored = json.loads((made / "recipe.json").read_text(encoding="utf-8"))
     assert stored["origin"]["protocol"] == "calibration"
     assert (

@@ -46,25 +46,25 @@ def series() -> list[RawSeries]:
     ]
 
 
-@pytest.mark.parametrize("final", [False, True])
-@pytest.mark.parametrize("recipe", ["experiment=semi_markov", "experiment=hybrid"])
-@pytest.mark.parametrize("own", [0, 1])
-def test_no_series_of_a_subject_teaches_the_others_models(own, recipe, final, tmp_path):
+@pytest.mark.parametrize(("recipe", "own"), [("semi_markov", 0), ("hybrid", 1)])
+def test_no_series_of_a_subject_teaches_the_others_models(recipe, own, tmp_path):
     """And those of his own that may teach his model are the first."""
-    more = ("protocol=calibration", f"protocol.own_series={own}")
-    context = Context(make_config(tmp_path, *THREE, recipe, *more))
-    others = {
-        place(context, job).path / job.model: job for job in other_jobs(context, series(), final)
-    }
-    planned = jobs(context, series(), final)
-    assert [job.subjects for job in planned] == [[1], [2], [3]]
-    for job in planned:
-        teachers = {subject for path in job.others for subject, _ in others[path].fit}
-        assert teachers == {1, 2, 3} - set(job.subjects)
-        taught = {number for path in job.others for _, number in others[path].fit}
-        assert taught == ({1, 2, 3} if final else {1, 2})
-        assert job.fit == tuple((job.subject, number) for number in (1,)[:own])
-        assert job.unseen == (own == 0)
+    more = (f"experiment={recipe}", "protocol=calibration", f"protocol.own_series={own}")
+    context = Context(make_config(tmp_path, *THREE, *more))
+    for final in (False, True):
+        others = {
+            place(context, job).path / job.model: job
+            for job in other_jobs(context, series(), final)
+        }
+        planned = jobs(context, series(), final)
+        assert [job.subjects for job in planned] == [[1], [2], [3]]
+        for job in planned:
+            teachers = {subject for path in job.others for subject, _ in others[path].fit}
+            assert teachers == {1, 2, 3} - set(job.subjects)
+            taught = {number for path in job.others for _, number in others[path].fit}
+            assert taught == ({1, 2, 3} if final else {1, 2})
+            assert job.fit == tuple((job.subject, number) for number in (1,)[:own])
+            assert job.unseen == (own == 0)
 
 
 def test_one_subject_alone_has_nobody_to_learn_from(tmp_path):

@@ -20,7 +20,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl bench-read bench-full fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean chaos audit explain
+.PHONY: help train submit check data bids ui serve live replay test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-cued bench-live bench-live-memory bench-lsl bench-read bench-full fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean chaos audit explain adapt bench-calibration
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -69,6 +69,9 @@ live: $(INSTALLED_LIVE)  ## detect in an amplifier's stream: make live ARGS="mod
 
 replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models:/NAME@champion subject=1 series=9"
 	@$(RUN) -m pipeline stage=replay dataset=$(DATASET) $(ARGS)
+
+adapt: $(INSTALLED)  ## a model for a new subject: make adapt ARGS="model=models:/NAME@champion subject=13 series=[1,2]"
+	@$(RUN) -m pipeline stage=adapt dataset=$(DATASET) $(ARGS)
 
 # One process more than two cores: some tests wait.
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
@@ -127,6 +130,9 @@ bench-ceiling: $(INSTALLED)  ## how well the events' own times tell what comes n
 
 bench-decisions: $(INSTALLED)  ## onsets of lstm, semi_markov and stack at full size; writes docs/decisions.md
 	$(RUN) -m pipeline.bench.decisions $(ARGS)
+
+bench-calibration: $(INSTALLED)  ## AUC of new subjects against minutes of their own EEG; writes docs/new-subjects.md
+	$(RUN) -m pipeline.bench.calibration $(ARGS)
 
 bench-cued: $(INSTALLED)  ## real EEG with cues, beside what their rhythm alone gives; writes docs/your-own-recordings.md
 	$(RUN) -m pipeline.bench.cued $(ARGS)

@@ -15,9 +15,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from pipeline.config import adapt
 from pipeline.config.compose import checked, empty_group, mistake, register
 from pipeline.config.live import STAGES as LIVE_STAGES
 from pipeline.config.live import full_keys
+from pipeline.config.options import Stage
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking import sweep_runs as multirun
@@ -38,6 +40,13 @@ def _main(composed: DictConfig) -> float | None:
             from pipeline.live.run import run as run_live
 
             run_live(config)
+            return None
+        if config.stage is Stage.adapt:
+            if multirun.is_job():
+                raise ConfigError("stage=adapt: runs by itself, without -m")
+            from pipeline.stages.adapt import run as run_adapt
+
+            run_adapt(config)
             return None
         from pipeline.stages.flow import run  # here: a mistake is told before torch is loaded
 
@@ -71,7 +80,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     logging.captureWarnings(True)
     wanted = "HYDRA_FULL_ERROR" in os.environ
-    sys.argv[1:] = full_keys(sys.argv[1:])
+    sys.argv[1:] = adapt.full_keys(full_keys(sys.argv[1:]))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what goes wrong while composing is told below
     try:
         _main()

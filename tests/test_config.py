@@ -36,8 +36,10 @@ CHOICES = sorted(
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_composes(tmp_path, choice):
-    stack = ["stack=members"] if choice == "method=lstm_correction" else []
-    make_config(tmp_path, choice, *stack)
+    # One network per subject says nothing of a new one; a correction needs a member.
+    more = {"method=lstm_correction": ["stack=members"]}.get(choice, [])
+    able = ["experiment=fbl_lda"] if choice.startswith("protocol=") else []
+    make_config(tmp_path, *able, choice, *more)
 
 
 def test_what_corrects_a_member_needs_one(tmp_path):

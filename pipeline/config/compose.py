@@ -19,9 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from pipeline.config.demand import demand_of
 from pipeline.config.foreign_dataset import BidsDataset, MneDataset
 from pipeline.config.kinds import filters, methods
-from pipeline.config.options import Config, check, is_read, refuse_unread
+from pipeline.config.lstm import Model, Scope, Train, Window
+from pipeline.config.options import Config, check, is_read, plain, refuse_unread
 from pipeline.config.paths import CONF, path
 from pipeline.errors import ConfigError
 
@@ -31,7 +33,7 @@ OmegaConf.register_new_resolver("project", lambda text: str(path(text)), replace
 # What a stack's members have in common with it.
 SHARED = (
     "dataset", "stage", "threads", "workers", "device", "data_dir", "output_dir", "tracking",
-    "decisions", "explain", "live", "parallel",
+    "decisions", "explain", "live", "adapt", "parallel", "protocol",
 )  # fmt: skip
 
 
@@ -166,6 +168,50 @@ def checked(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     refuse_unread(config, keys)
     config.live.refuse_unread(config.stage.name, keys)
     return config
+
+
+def recipe_groups(config: Config) -> dict[str, Any]:
+    """Give the groups that a recipe's method and features are made from, plain.
+
+    Parameters
+    ----------
+    config : Config
+        Of one level.
+    """
+    names = ("filter", "method", *config.method.GROUPS)
+    groups = {name: plain(getattr(config, name)) for name in names}
+    return groups | {"recipe": config.recipe, "scope": config.train.scope.name}
+
+
+def with_recipe(config: Config, groups: dict[str, Any]) -> Config:
+    """Put a fitted recipe's groups into a configuration.
+
+    Parameters
+    ----------
+    config : Config
+        With everything else.
+    groups : dict
+        From `recipe_groups`.
+
+    Raises
+    ------
+    ConfigError, OmegaConfBaseException, LookupError, TypeError, ValueError
+        They are not what this version knows.
+    """
+    types = {
+        "filter": filters()[groups["filter"]["kind"]],
+        "method": methods()[groups["method"]["kind"]],
+        "window": Window, "model": Model, "train": Train,
+    }  # fmt: skip
+    typed: dict[str, Any] = {
+        name: OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(types[name]), values))
+        for name, values in groups.items()
+        if name in types
+    }
+    train = replace(typed.pop("train", config.train), scope=Scope[groups["scope"]])
+    found = replace(config, recipe=groups["recipe"], train=train, **typed)
+    found.method.check(demand_of("method", found.method))
+    return found
 
 
 def _refuse_unknown(options: Any, place: str = "") -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from pipeline.config.adapt import Adapt
 from pipeline.config.dataset import Dataset
 from pipeline.config.decisions import Decisions
 from pipeline.config.demand import PLAIN_NAME, demand_of, is_plain_name
@@ -26,14 +27,15 @@ from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
 from pipeline.config.methods.lstm_correction import LstmCorrectionMethod
 from pipeline.config.parallel import Parallel
+from pipeline.config.protocol import Protocol
 from pipeline.config.stack import Stack
 from pipeline.errors import ConfigError
 
 Stage = Enum(
     "Stage",
     [
-        "simulate", "ingest", "bids", "filter", "train", "evaluate", "submit", "check", "live",
-        "replay",
+        "simulate", "ingest", "bids", "filter", "train", "evaluate", "submit", "check", "adapt",
+        "live", "replay",
     ],
 )  # fmt: skip
 
@@ -75,9 +77,11 @@ class Config:
     window: Window = field(default_factory=Window)
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
+    protocol: Protocol = field(default_factory=Protocol)
     stack: Stack = field(default_factory=Stack)
     decisions: Decisions = field(default_factory=Decisions)
     live: Live = field(default_factory=Live)
+    adapt: Adapt = field(default_factory=Adapt)
     tracking: Tracking = field(default_factory=Tracking)
     parallel: Parallel = field(default_factory=Parallel)
 
@@ -149,7 +153,14 @@ def check(config: Config) -> None:
     )  # fmt: skip
     if "train_series" not in config.dataset.MAY_BE_EMPTY:  # else the files say how many there are
         check_folds(config)
+    config.protocol.check(config.method, config.train, bool(config.stack.members))
+    demand_of("decisions", config.decisions)(
+        not (config.protocol.leaves_out and config.decisions.enabled), "enabled",
+        f"needs protocol=within_subject, not {config.protocol.kind.name}: thresholds are chosen on "
+        "a subject's own training series",
+    )  # fmt: skip
     config.live.check(config.stage.name)
+    config.adapt.check(config.stage.name)
     config.parallel.check()
     demand_of("train", config.train)(
         "train" in config.method.GROUPS or config.train.scaler is Scaler.subject,
@@ -230,6 +241,7 @@ def refuse_unread(config: Config, keys: list[str]) -> None:
         Naming the key.
     """
     config.live.refuse_unread(config.stage.name, keys)
+    config.adapt.refuse_unread(config.stage.name, keys)
     for key in keys:
         if not is_read(config, key):
             group = key.partition(".")[0]

@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
-from pipeline.detectors.discriminant import add_up, fit_discriminant, fit_each
-from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
+from pipeline.detectors.discriminant import Sums, add_up, fit_discriminant, fit_each
+from pipeline.detectors.scaling import Scaler, Scalers, fit_scalers, pack, standardise, unpack
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
     from pipeline.config.methods.linear import LdaMethod, LrMethod
+    from pipeline.features.feature_series import FeatureSeries
 
 CHUNK = 4096  # rows whose taps are laid side by side at a time
 
@@ -42,6 +43,9 @@ class LinearDetector:
         The taps, see `pipeline.detectors.taps.back`.
     scalers : dict of int to (ndarray, ndarray)
         By subject, see `pipeline.detectors.scaling`.
+    sums : Sums or None
+        Of the fitted rows, where they make up the discriminants: with these it can be fitted to a
+        new person (`pipeline.detectors.adaptation.linear`).
     """
 
     weights: np.ndarray
@@ -49,6 +53,7 @@ class LinearDetector:
     count: int
     every: int
     scalers: Scalers
+    sums: Sums | None = None
 
     @classmethod
     def fit(cls, data: FitData, options: LdaMethod | LrMethod) -> tuple[LinearDetector, list[Line]]:
@@ -69,19 +74,18 @@ class LinearDetector:
         """
         scalers, x, y = fit_scalers(data.fitted), [], []
         for series in data.fitted:
-            ready = standardise(np.asarray(series.features), scalers[series.subject])
-            rows = np.arange(0, len(ready), options.fit_every)
-            read = taps.back(rows, options.tap_count, options.tap_every)
-            x.append(ready[read].reshape(len(rows), -1))
-            y.append(np.asarray(series.labels)[rows])
+            wide, labels = fitted_rows(series, scalers[series.subject], options)
+            x.append(wide)
+            y.append(labels)
         features, labels = np.concatenate(x), np.concatenate(y)
         del x
         weights, bias = fit_each(
             features, labels, partial(_fit_event, options),
             lambda: data.report(1 / labels.shape[1], {}),
         )  # fmt: skip
+        sums = Sums.of(features, labels, len(data.fitted)) if _is_lda(options) else None
         line = {"best": True}  # nothing is learned step by step
-        return cls(weights, bias, options.tap_count, options.tap_every, scalers), [line]
+        return cls(weights, bias, options.tap_count, options.tap_every, scalers, sums), [line]
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
@@ -120,21 +124,51 @@ class LinearDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        stored = {
+        torch.save(self.packed(), path)
+
+    @classmethod
+    def load(cls, path: Path) -> LinearDetector:
+        """Read what `save` wrote."""
+        return cls.unpacked(torch.load(path, map_location="cpu", weights_only=True))
+
+    def packed(self) -> dict[str, Any]:
+        """Give what `save` writes."""
+        stored: dict[str, Any] = {
             "weights": torch.from_numpy(self.weights),
             "bias": torch.from_numpy(self.bias),
             "taps": [self.count, self.every],
             "scalers": pack(self.scalers),
         }
-        torch.save(stored, path)
+        if self.sums is not None:
+            stored["sums"] = {k: torch.from_numpy(v) for k, v in vars(self.sums).items()}
+        return stored
 
     @classmethod
-    def load(cls, path: Path) -> LinearDetector:
-        """Read what `save` wrote."""
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+    def unpacked(cls, stored: dict[str, Any]) -> LinearDetector:
+        """Turn what `packed` gave back into a detector."""
         weights, bias = stored["weights"].numpy(), stored["bias"].numpy()
         count, every = stored["taps"]
-        return cls(weights, bias, count, every, unpack(stored["scalers"]))
+        sums = None
+        if "sums" in stored:  # not in older files
+            sums = Sums(**{name: part.numpy() for name, part in stored["sums"].items()})
+        return cls(weights, bias, count, every, unpack(stored["scalers"]), sums)
+
+
+def fitted_rows(
+    series: FeatureSeries, scaler: Scaler, options: LdaMethod | LrMethod
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the rows of a series that are fitted: their taps, (n, count * F), and labels, (n, E)."""
+    ready = standardise(np.asarray(series.features), scaler)
+    rows = np.arange(0, len(ready), options.fit_every)
+    read = taps.back(rows, options.tap_count, options.tap_every)
+    return ready[read].reshape(len(rows), -1), np.asarray(series.labels)[rows]
+
+
+def _is_lda(options: LdaMethod | LrMethod) -> bool:
+    """Tell whether discriminants are fitted."""
+    from pipeline.config.methods.linear import LdaMethod  # not needed by a fitted detector
+
+    return isinstance(options, LdaMethod)
 
 
 def _fit_event(

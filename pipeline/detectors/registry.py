@@ -30,6 +30,8 @@ class Entry:
         before: its logits are linear in the features), ``around`` (those of its responses, which
         lie before and after an event), ``permuted`` (the AUC that is lost when a part of what it
         reads is permuted). See `pipeline.stages.explain`.
+    adaptation : str, optional
+        The module that fits it to a new person, see `pipeline.detectors.adaptation.adapt`.
     """
 
     module: str
@@ -38,6 +40,7 @@ class Entry:
     resumable: bool = False
     random: bool = False
     shown: tuple[str, ...] = ("permuted",)
+    adaptation: str | None = None
 
     def load(self) -> type[Detector]:
         """Import the detector's class."""
@@ -47,7 +50,18 @@ class Entry:
 # By ``method.kind``.
 METHODS = {
     "lstm": Entry(
-        "pipeline.detectors.lstm.detector", "LstmDetector", gpu=True, resumable=True, random=True
+        "pipeline.detectors.lstm.detector",
+        "LstmDetector",
+        gpu=True,
+        resumable=True,
+        random=True,
+        adaptation="pipeline.detectors.adaptation.lstm",
+    ),
+    "lda": Entry(
+        "pipeline.detectors.linear",
+        "LinearDetector",
+        shown=("past",),
+        adaptation="pipeline.detectors.adaptation.linear",
     ),
     "lstm_correction": Entry(
         "pipeline.detectors.lstm.correction",
@@ -56,12 +70,14 @@ METHODS = {
         resumable=True,
         random=True,
     ),
-    "lda": Entry("pipeline.detectors.linear", "LinearDetector", shown=("past",)),
     "lr": Entry("pipeline.detectors.linear", "LinearDetector", shown=("past",)),
     "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "cnn": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "semi_markov": Entry(
-        "pipeline.detectors.semi_markov.detector", "SemiMarkovDetector", shown=("around",)
+        "pipeline.detectors.semi_markov.detector",
+        "SemiMarkovDetector",
+        shown=("around",),
+        adaptation="pipeline.detectors.adaptation.semi_markov",
     ),
     "hybrid": Entry(
         "pipeline.detectors.hybrid.detector",
@@ -70,5 +86,6 @@ METHODS = {
         resumable=True,
         random=True,
         shown=("around", "permuted"),
+        adaptation="pipeline.detectors.adaptation.hybrid",
     ),
 }

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.results.decisions import Settings
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.record import DECISIONS
-from pipeline.tracking.logged_recipe import HOW, SCHEMES, recipe_folder
+from pipeline.tracking.logged_recipe import find_recipe
 
 USUAL_THRESHOLD = 0.5
 
@@ -85,12 +85,7 @@ def find_model(model: str, scratch: Path, uri: str | None) -> Path:
     PipelineError
         If there is no such model.
     """
-    if model.startswith(SCHEMES):
-        return recipe_folder(model, scratch, uri)
-    folder = Path(model).expanduser()
-    if not (folder / "recipe.json").is_file():
-        raise ConfigError(f"live.model={model}: no folder with recipe.json; {HOW}")
-    return folder
+    return find_recipe(model, scratch, uri, "live.model")
 
 
 def chosen_settings(options: Live, recipe: FittedRecipe, folder: Path) -> tuple[Settings, str]:

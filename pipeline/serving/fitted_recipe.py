@@ -23,6 +23,7 @@ from pipeline.data.names import Id, identity
 from pipeline.data.recording import Description
 from pipeline.detectors.base import Detector
 from pipeline.detectors.registry import METHODS
+from pipeline.detectors.unseen import UnseenDetector
 from pipeline.errors import DataError
 from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
@@ -222,7 +223,8 @@ class FittedRecipe:
                 f"{file}: kind={stored.get('kind')}: this version has no such method; "
                 f"it has {', '.join(METHODS)}"
             )
-        method = METHODS[stored["kind"]].load()
+        # Older files do not say it: they are of subjects whose series were learned from.
+        method: Any = UnseenDetector if stored.get("unseen") else METHODS[stored["kind"]].load()
         detectors: dict[Id, Detector] = {}
         for name, subjects in subjects_of.items():
             with _naming(folder / name):
@@ -265,6 +267,8 @@ def export(
     kind: str,
     models: dict[Path, list[Id]],
     members: int,
+    unseen: bool = False,
+    origin: dict[str, Any] | None = None,
 ) -> None:
     """Copy fitted models into a folder with what `FittedRecipe.load` needs beside them.
 
@@ -280,6 +284,12 @@ def export(
         Each model's file, and the subjects it is for.
     members : int
         How many a stack has.
+    unseen : bool
+        Whether the models are for subjects of whom nothing was recorded
+        (`pipeline.detectors.unseen`).
+    origin : dict, optional
+        How the models were fitted, plain: what ``stage=adapt`` needs to adapt them to a new
+        subject.
     """
     folder.mkdir(parents=True)
     for path in models:
@@ -287,5 +297,6 @@ def export(
     stored = {
         "about": asdict(about), "every": every, "bank": bank, "kind": kind,
         "models": {path.name: subjects for path, subjects in models.items()}, "members": members,
+        "unseen": unseen, "origin": origin,
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps(stored, indent=1), encoding="utf-8")

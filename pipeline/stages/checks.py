@@ -31,7 +31,13 @@ def check_before_work(context: Context) -> None:
         Naming the key and what to do.
     """
     check_montage(context.about.montage)
-    if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit):
+    protocol, count = context.config.protocol, len(context.train_series)
+    if protocol.own_series > count:
+        raise ConfigError(
+            f"protocol.own_series={protocol.own_series}: must be 0 to {count}: "
+            "dataset.train_series names so many"
+        )
+    if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit, Stage.adapt):
         check_output(context)
     submission = context.config.submission
     if context.config.stage is Stage.check and not expanded(submission or "").is_file():

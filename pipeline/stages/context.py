@@ -16,9 +16,11 @@ from pipeline.config.compose import compose_members
 from pipeline.config.dataset import Dataset
 from pipeline.config.options import Config, Stage, check_folds, plain
 from pipeline.config.paths import path
+from pipeline.config.protocol import Evaluation
 from pipeline.data.names import Id, identity
 from pipeline.data.recording import Description
 from pipeline.data.sources import SOURCES
+from pipeline.detectors.adaptation import adapt
 from pipeline.detectors.registry import METHODS
 from pipeline.errors import ConfigError
 from pipeline.features.registry import FEATURES
@@ -75,7 +77,7 @@ def described(config: Config) -> Config:
     if not hasattr(source, "describe"):
         return config
     data = config.dataset
-    if config.stage is not Stage.ingest:
+    if config.stage not in (Stage.ingest, Stage.adapt):
         data.check_complete()
     folder, more = raw_folder(data), data.source_options
     there = source.series_names(folder, **more)
@@ -143,7 +145,12 @@ class Context:
     @property
     def name(self) -> str:
         """The recipe with a short id of all that it depends on; says if it is simulated."""
-        return f"{self.config.recipe}-{self.config.dataset.name}-{self.results_folder.key[:6]}"
+        protocol = self.config.protocol
+        how = f"{protocol.kind.name}-" if protocol.leaves_out else ""
+        if protocol.kind is Evaluation.calibration:
+            how = f"calibration{protocol.own_series}-"
+        data_set, key = self.config.dataset.name, self.results_folder.key[:6]
+        return f"{self.config.recipe}-{how}{data_set}-{key}"
 
     @property
     def settings(self) -> str:
@@ -161,6 +168,8 @@ class Context:
     @property
     def decides(self) -> bool:
         """Whether onsets are decided: if wanted, or where they are written and nobody says no."""
+        if self.config.protocol.leaves_out:  # there is no fold that another one teaches
+            return False
         enabled = self.config.decisions.enabled
         written = not self.config.dataset.SUBMISSION and len(self.train_series) > 1
         return written if enabled is None else enabled
@@ -242,6 +251,20 @@ class Context:
         return Folder(self.derived, "train", train.options(self), code, self.feature_folder.key)
 
     @cached_property
+    def adapted_folder(self) -> Folder:
+        """Models adapted to subjects who are left out, and their logits."""
+        assert self.entry.adaptation is not None  # the configuration's check has seen that
+        code = (train.__name__, adapt.__name__, self.entry.module, self.entry.adaptation)
+        read = {"own_series": self.config.protocol.own_series}
+        return Folder(self.derived, "adapt", read, code, self.train_folder.key)
+
+    @property
+    def scored_folder(self) -> Folder:
+        """Where the models are that are scored and predict, with their logits."""
+        leaves_out = self.config.protocol.leaves_out
+        return self.adapted_folder if leaves_out else self.train_folder
+
+    @cached_property
     def evoked_folder(self) -> Folder:
         """Average responses of each series to its events."""
         read = [self.about.rate, self.about.unit_volts, self.about.montage]
@@ -269,7 +292,7 @@ class Context:
         if self.config.explain:
             code = (*code, explain.__name__)
             read.append("explain")
-        return Folder(parent, self.config.recipe, read, code, self.train_folder.key)
+        return Folder(parent, self.config.recipe, read, code, self.scored_folder.key)
 
     # ---- doing it -----------------------------------------------------------------------------
 

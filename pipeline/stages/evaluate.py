@@ -48,11 +48,11 @@ def task(context: Context, found: Sequence[Series]) -> Task:
     """Plan the evaluation."""
     planned = jobs(context, found, final=False)
     keys = sorted(key for job in planned for key in job.held_out)
-    logits = [context.train_folder.path / logits_file(key) for key in keys]
+    logits = [context.scored_folder.path / logits_file(key) for key in keys]
     labels = [context.ingest_folder.path / f"{series_name(*key)}_events.npy" for key in keys]
     series = {(raw.subject, raw.series): raw for raw in found}
     kept = [kept_path(context, series[key]) for key in keys]
-    histories = [context.train_folder.path / job.lines for job in planned]
+    histories = [context.scored_folder.path / job.lines for job in planned]
     learned = sorted({key for job in planned for key in job.fit})
     if context.config.dataset.SUBMISSION:  # whose rhythm is known: docs/benchmark.md
         learned = []

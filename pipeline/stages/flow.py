@@ -37,7 +37,7 @@ from pipeline.stages import (
 from pipeline.stages import train as training
 from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context, Say
-from pipeline.stages.jobs import Job, jobs, place
+from pipeline.stages.jobs import Job, jobs, other_jobs, place
 from pipeline.work.files import write_text, write_whole
 from pipeline.work.tasks import Task
 
@@ -125,9 +125,10 @@ def _go(context: Context, stage: Stage, given: record.Given | None) -> Result:
     if stage is Stage.filter:
         say(str(context.feature_folder.path))
         return Result()
+    fit(context, found, other_jobs(context, found, final=False), "others")
     fit(context, found, jobs(context, found, final=False), "train")
     if stage is Stage.train:
-        say(str(context.train_folder.path))
+        say(str(context.scored_folder.path))
         return Result()
     auc = score(context, found)
     folder = context.results_folder.path
@@ -209,6 +210,7 @@ def fit_final(context: Context, found: Sequence[Series]) -> None:
     """Fit the models that predict the test series."""
     if context.members:
         stack(context, [raw for raw in found if not raw.labelled], found)
+    fit(context, found, other_jobs(context, found, final=True), "others")
     fit(context, found, jobs(context, found, final=True), "final")
 
 

@@ -48,6 +48,10 @@ class Job:
         subject, fitted on its own series of `fit`.
     folds : int
         Of so many folds of the training series it predicts one; 0 if it predicts other series.
+    others : tuple of Path
+        Models of other subjects, which it adapts to a new one; empty for a fit from the start.
+    subject : int, Name or None
+        The new subject.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Job:
     history: Path | None = None
     scale: tuple[Key, ...] = ()
     folds: int = 0
+    others: tuple[Path, ...] = ()
+    subject: Id | None = None
 
     def __post_init__(self) -> None:
         seen = set(self.fit) & set(self.predict)
@@ -69,6 +75,17 @@ class Job:
     def predict(self) -> tuple[Key, ...]:
         """(subject, series) whose logits are written: never one of `fit`."""
         return (*self.held_out, *self.test)
+
+    @property
+    def subjects(self) -> list[Id]:
+        """Whose series the model is for."""
+        fitted = {subject for subject, _ in self.fit}
+        return sorted(fitted if self.subject is None else {self.subject})
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the model is for a subject of whom nothing was recorded."""
+        return bool(self.others) and not self.fit
 
     @property
     def model(self) -> str:
@@ -92,6 +109,8 @@ def logits_file(key: Key) -> str:
 
 def place(context: Context, job: Job) -> Folder:
     """Say where what a fit makes is kept: fits of folds with those of as many folds."""
+    if job.others:
+        return context.adapted_folder
     if not job.folds:
         return context.train_folder
     return replace(
@@ -112,13 +131,16 @@ def jobs(context: Context, found: Sequence[Series], final: bool) -> list[Job]:
 
     Without ``train.refit`` the validating models predict the test series, and none follow.
     """
-    train = context.config.train
-    if final and not train.refit:
+    if context.config.protocol.leaves_out:
+        return _adapting(context, found, final)
+    return _within(context, found, final)
+
+
+def _within(context: Context, found: Sequence[Series], final: bool) -> list[Job]:
+    """Plan the fits of models for subjects whose series teach them."""
+    if final and not context.config.train.refit:
         return []
-    fit = context.labelled if final else context.train_series
-    held_out = [] if final else context.valid_series
-    test = context.unlabelled if final or not train.refit else []
-    planned = _jobs(context, found, "final" if final else "validate", fit, held_out, test)
+    planned = _jobs(context, found, *_series(context, final))
     if not final:
         return planned
     folder = context.train_folder.path
@@ -126,6 +148,81 @@ def jobs(context: Context, found: Sequence[Series], final: bool) -> list[Job]:
         replace(job, history=folder / f"{group}_validate_history.csv")
         for job, group in zip(planned, groups(context, found), strict=True)
     ]
+
+
+def _series(context: Context, final: bool) -> tuple[str, list[Id], list[Id], list[Id]]:
+    """Name a round of fits, and its series: fitted, held out, and only predicted."""
+    test = context.unlabelled if final or not context.config.train.refit else []
+    if final:
+        return "final", context.labelled, [], test
+    return "validate", context.train_series, context.valid_series, test
+
+
+def other_jobs(context: Context, found: Sequence[Series], final: bool) -> list[Job]:
+    """Plan the fits on other subjects, which `jobs` adapts to each subject who is left out.
+
+    One model per subject is the same as within subjects, and is fitted once. One model for all
+    subjects is fitted anew for each subject, without him.
+    """
+    if not context.config.protocol.leaves_out or (final and not context.config.train.refit):
+        return []
+    if context.config.train.scope is Scope.subject:
+        return _within(context, found, final)
+    name, fit, *_ = _series(context, final)
+    planned = []
+    for subject in sorted({raw.subject for raw in found}):
+        rest = [raw for raw in found if raw.subject != subject]
+        (job,) = _jobs(context, rest, f"without_{subject_name(subject)}_{name}", fit, [], [])
+        planned.append(job)
+    return planned
+
+
+def _adapting(context: Context, found: Sequence[Series], final: bool) -> list[Job]:
+    """Plan how others' models are adapted to each subject, who counts as new.
+
+    Raises
+    ------
+    DataError
+        There is one subject only, or one has too few series of his own.
+    """
+    if final and not context.config.train.refit:
+        return []
+    subjects = sorted({raw.subject for raw in found})
+    protocol = context.config.protocol
+    if len(subjects) < 2:
+        raise DataError(
+            f"subject {subjects[0]}: protocol={protocol.kind.name} needs other subjects to learn "
+            "from, and there are none; name more in dataset.subjects"
+        )
+    others = other_jobs(context, found, final)
+    name, _, held_out, test = _series(context, final)
+    planned = []
+    for number, subject in enumerate(subjects):
+        mine = {raw.series for raw in found if raw.subject == subject}
+
+        def keys(series: Sequence[Id], subject: Id = subject, mine: set[Id] = mine) -> list[Key]:
+            return [(subject, each) for each in series if each in mine]
+
+        own = keys(sorted(context.train_series))
+        if len(own) < protocol.own_series:
+            raise DataError(
+                f"subject {subject}: has {len(own)} of the series that dataset.train_series "
+                f"names, and protocol.own_series={protocol.own_series}"
+            )
+        _refuse_none(subject, "valid", held_out, keys(held_out))
+        if context.config.train.scope is Scope.subject:
+            fits = [job for job in others if subject not in job.subjects]
+        else:
+            fits = [others[number]]
+        models = tuple(place(context, job).path / job.model for job in fits)
+        planned.append(
+            Job(
+                f"{subject_name(subject)}_{name}", tuple(own[: protocol.own_series]),
+                tuple(keys(held_out)), tuple(keys(test)), context.feature_folder.path,
+                context.about.events, others=models, subject=subject,
+            )
+        )  # fmt: skip
+    return planned
 
 
 def last_jobs(context: Context, found: Sequence[Series]) -> list[Job]:
@@ -202,11 +299,15 @@ def _jobs(
     ]  # fmt: skip
     for job, subjects in zip(planned, groups(context, found).values(), strict=True):
         for wanted, named, kind in ((fit, job.fit, "train"), (held_out, job.held_out, "valid")):
-            if wanted and not named:
-                raise DataError(
-                    f"subject {', '.join(map(str, subjects))}: has none of the series "
-                    f"{', '.join(map(str, wanted))}, which dataset.{kind}_series names; leave the "
-                    "subject out (dataset.subjects=[...]), name a series that it has, or fit one "
-                    "model for all (train.scope=global)"
-                )
+            _refuse_none(", ".join(map(str, subjects)), kind, wanted, named)
     return planned
+
+
+def _refuse_none(whose: Id | str, kind: str, wanted: Sequence[Id], named: Sequence[Key]) -> None:
+    """Refuse subjects who have none of the series that a split names."""
+    if wanted and not named:
+        raise DataError(
+            f"subject {whose}: has none of the series {', '.join(map(str, wanted))}, which "
+            f"dataset.{kind}_series names; leave the subject out (dataset.subjects=[...]), name a "
+            "series that it has, or fit one model for all (train.scope=global)"
+        )

@@ -31,7 +31,7 @@ def tasks(context: Context, found: Sequence[Series]) -> list[Task]:
     for raw in found:
         if raw.labelled:
             continue
-        logits = context.train_folder.path / logits_file((raw.subject, raw.series))
+        logits = context.scored_folder.path / logits_file((raw.subject, raw.series))
         signal = context.ingest_folder.path / f"{raw.name}_signal.npy"
         inputs = [logits, signal] if settings is None else [logits, signal, settings]
         planned.append(

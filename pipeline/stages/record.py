@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pipeline.config.compose import recipe_groups
 from pipeline.config.live import is_read
 from pipeline.data.recording import Recording
 from pipeline.results import scoring
@@ -168,12 +169,17 @@ def export_recipe(context: Context, found: Sequence[Series], folder: Path) -> No
     folder : Path
         New; a stack's members go into its ``member0``, ``member1``, ...
     """
+    planned = last_jobs(context, found)
     models = {
-        place(context, job).path / job.model: sorted({subject for subject, _ in job.fit})
-        for job in last_jobs(context, found)
+        place(context, job).path / job.model: job.subjects for job in last_jobs(context, found)
     }
     bank = None if context.members else context.bank
     kind = context.config.method.kind
-    export(folder, context.about, context.every, bank, kind, models, len(context.members))
+    config = context.config
+    origin = {"protocol": config.protocol.kind.name, "groups": recipe_groups(config)}
+    export(
+        folder, context.about, context.every, bank, kind, models, len(context.members),
+        unseen=any(job.unseen for job in planned), origin=None if context.members else origin,
+    )  # fmt: skip
     for number, member in enumerate(context.members):
         export_recipe(member, found, folder / f"member{number}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def task(context: Context, found: Sequence[Series]) -> Task:
     """Plan the submission."""
     keys = sorted((raw.subject, raw.series) for raw in found if not raw.labelled)
-    logits = [context.train_folder.path / logits_file(key) for key in keys]
+    logits = [context.scored_folder.path / logits_file(key) for key in keys]
     signals = [context.ingest_folder.path / f"{series_name(*key)}_signal.npy" for key in keys]
     sample = find_sample(context.raw)
     output = context.file("submission", "csv")

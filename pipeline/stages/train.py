@@ -13,7 +13,8 @@ import pandas as pd
 
 from pipeline.config.lstm import Scaler, Scope
 from pipeline.data.names import series_name
-from pipeline.detectors.base import Detector, FitData
+from pipeline.detectors.base import Detector, FitData, Line
+from pipeline.detectors.registry import METHODS
 from pipeline.features.feature_series import FeatureSeries
 from pipeline.results.scoring import held_out_line
 from pipeline.stages.jobs import Job, Key, logits_file, place
@@ -71,12 +72,12 @@ def tasks(context: Context, found: Sequence[Series], planned: Sequence[Job]) -> 
         ]
         others = set(job.scale) - set(job.fit) - set(job.predict)
         files += [job.folder / f"{series_name(*key)}_moments.npz" for key in sorted(others)]
-        twin = (job.history,) if job.history else ()
+        twin = (job.history,) if job.history else job.others
         made.append(
             Task(
                 place(context, job), job.name, (*files, *twin), job.outputs(), work,
                 {
-                    "job": job, "detector": (entry.module, entry.name), "seed": config.seed,
+                    "job": job, "kind": config.method.kind, "seed": config.seed,
                     "options": config.detector_options, "device": config.device,
                 },
                 weight=float(config.train.epochs) if entry.resumable else 1.0,
@@ -91,7 +92,7 @@ def work(
     report: Report,
     *,
     job: Job,
-    detector: tuple[str, str],
+    kind: str,
     options: Any,
     seed: int,
     device: str,
@@ -109,8 +110,8 @@ def work(
         Told the progress and the score.
     job : Job
         On what.
-    detector : (str, str)
-        Module and class that learn.
+    kind : str
+        The method, a key of `pipeline.detectors.registry.METHODS`.
     options : dataclass
         The method's.
     seed : int
@@ -133,8 +134,10 @@ def work(
         shared=[series.moments for series in series_of(job.scale)], events=job.events, seed=seed,
         device=device, epochs=_chosen_epochs(job.history), scratch=scratch, report=report,
     )  # fmt: skip
-    learner: type[Detector] = getattr(import_module(detector[0]), detector[1])
-    fitted, history = learner.fit(data, options)
+    if job.others:
+        fitted, history = _adapted(data, job, kind, options)
+    else:
+        fitted, history = METHODS[kind].load().fit(data, options)
     for series in [*data.held_out, *series_of(job.test)]:
         logits = fitted.predict(series.features, series.subject)
         np.save(scratch / logits_file((series.subject, series.series)), logits)
@@ -144,9 +147,21 @@ def work(
     fitted.save(scratch / job.model)
 
 
+def _adapted(data: FitData, job: Job, kind: str, options: Any) -> tuple[Detector, list[Line]]:
+    """Adapt other subjects' models to a new one."""
+    # Not imported above: what is fitted within subjects does not depend on it.
+    module = import_module("pipeline.detectors.adaptation.adapt")
+    learner = METHODS[kind].load()
+    known = [learner.load(path) for path in job.others]
+    return module.adapt(kind, known, data, job.subject, options)
+
+
 def load(context: Context, job: Job) -> Detector:
     """Load what a job has fitted."""
-    return context.entry.load().load(place(context, job).path / job.model)
+    learner = context.entry.load()
+    if job.unseen:
+        learner = import_module("pipeline.detectors.unseen").UnseenDetector  # as in `_adapted`
+    return learner.load(place(context, job).path / job.model)
 
 
 def _chosen_epochs(history: Path | None) -> float | None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subject: Id) -> str:
+def model_card(
+    config: Config, name: str, auc: pd.DataFrame | None, address: str, subject: Id
+) -> str:
     """Write the card of a fitted recipe.
 
     Parameters
@@ -25,9 +27,9 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
         Of the command that fitted it.
     name : str
         The run's name.
-    auc : DataFrame
+    auc : DataFrame or None
         AUC per event and ``mean``: rows ``pooled``, ``pooled_low``, ``pooled_high`` and one per
-        subject.
+        subject. None where nothing was held out.
     address : str
         Where MLflow finds the model, e.g. ``models:/m-...``.
     subject : int or Name
@@ -40,10 +42,9 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
     """
     data = config.dataset
     simulated = data.source == "simulated"
-    pooled, low, high = (auc.loc[row] for row in ("pooled", "pooled_low", "pooled_high"))
     kind = "**simulated** recordings: no human EEG was used" if simulated else "recordings of EEG"
     fitted = [identity(series) for series in data.train_series]
-    if config.train.refit:
+    if config.train.refit and auc is not None:
         fitted = sorted({*fitted, *(identity(series) for series in data.valid_series)})
     lines = [
         f"# Model card: {name}",
@@ -57,21 +58,12 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
         f"- Input: {len(data.channels)} channels at {data.rate:g} Hz, raw, in units of "
         f"{1e6 * data.unit_volts:g} µV: {', '.join(data.channels)}.",
         f"- Output: {', '.join(data.events)}.",
-        f"- Fitted on series {_listed(fitted)}. Scored on series {_listed(data.valid_series)} "
-        f"after fitting on series {_listed(data.train_series)}.",
-        f"- Recipe: `{config.recipe}`.",
+        f"- Fitted on series {_listed(fitted)}{_scored(config, auc)}.",
+        f"- Recipe: `{config.recipe}`{_whose(config)}.",
         "",
         "## Area under the ROC curve",
         "",
-        "All rows of the scored series together; the interval is 95 %, over trials.",
-        "",
-        "| event | AUC | interval |",
-        "| :--- | ---: | :---: |",
-        *(
-            f"| {event} | {_figure(pooled[event])} | "
-            f"{_figure(low[event])} to {_figure(high[event])} |"
-            for event in auc.columns
-        ),
+        *_aucs(auc),
         "",
         "## What it may not be used for",
         "",
@@ -88,6 +80,44 @@ def model_card(config: Config, name: str, auc: pd.DataFrame, address: str, subje
         "",
     ]
     return "\n".join(lines)
+
+
+def _scored(config: Config, auc: pd.DataFrame | None) -> str:
+    """Say on which series it was scored."""
+    data = config.dataset
+    if auc is None:
+        return ", and scored on none"
+    return (
+        f". Scored on series {_listed(data.valid_series)} after fitting on series "
+        f"{_listed(data.train_series)}"
+    )
+
+
+def _whose(config: Config) -> str:
+    """Say whether other subjects taught a subject's model, and how many series of his own did."""
+    protocol = config.protocol
+    if not protocol.leaves_out:
+        return ""
+    own = f"the first {protocol.own_series}" if protocol.own_series else "none"
+    return f", fitted on the series of other subjects and on {own} of his own"
+
+
+def _aucs(auc: pd.DataFrame | None) -> list[str]:
+    """Write the table of AUCs."""
+    if auc is None:
+        return ["Not known: no series was held out."]
+    pooled, low, high = (auc.loc[row] for row in ("pooled", "pooled_low", "pooled_high"))
+    return [
+        "All rows of the scored series together; the interval is 95 %, over trials.",
+        "",
+        "| event | AUC | interval |",
+        "| :--- | ---: | :---: |",
+        *(
+            f"| {event} | {_figure(pooled[event])} | "
+            f"{_figure(low[event])} to {_figure(high[event])} |"
+            for event in auc.columns
+        ),
+    ]
 
 
 def _limits(simulated: bool) -> list[str]:

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking.settings import set_defaults
 from pipeline.tracking.store import default_uri, lock, reason, repair, sqlite_file
 
 SCHEMES = ("models:/", "runs:/")
 WHERE = "artifacts/recipe"  # in a logged model: what `log_model` was given
 HOW = "name one as models:/NAME@champion, models:/NAME/VERSION or runs:/RUN_ID/model"
+
+
+def find_recipe(model: str, scratch: Path, uri: str | None, key: str) -> Path:
+    """Give the folder of a fitted recipe.
+
+    Parameters
+    ----------
+    model : str
+        An address in MLflow, or a folder with ``recipe.json``.
+    scratch : Path
+        Where files are put that do not lie on this machine.
+    uri : str or None
+        Of MLflow's store; None for the usual one.
+    key : str
+        Which option named it, e.g. ``live.model``.
+
+    Raises
+    ------
+    PipelineError
+        If there is no such model.
+    """
+    if model.startswith(SCHEMES):
+        return recipe_folder(model, scratch, uri)
+    folder = Path(model).expanduser()
+    if not (folder / "recipe.json").is_file():
+        raise ConfigError(f"{key}={model}: no folder with recipe.json; {HOW}")
+    return folder
 
 
 def recipe_folder(address: str, folder: Path, uri: str | None = None) -> Path:

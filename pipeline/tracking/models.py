@@ -44,15 +44,15 @@ class FittedModel:
         The columns of what is predicted.
     subject : int or Name
         Whose samples they are.
-    auc : DataFrame
-        The recipe's AUCs, for the model card.
+    auc : DataFrame or None
+        The recipe's AUCs, for the model card; None where nothing was held out.
     """
 
     recipe: Path
     example: pd.DataFrame
     events: tuple[str, ...]
     subject: Id
-    auc: pd.DataFrame
+    auc: pd.DataFrame | None
 
 
 def log_model(

@@ -26,6 +26,9 @@ class Method:
 
     # The groups that the method reads beside ``method``.
     GROUPS: ClassVar[tuple[str, ...]] = ()
+    # Whether it can be fitted to a new subject, beginning with what others taught
+    # (`pipeline.detectors.adaptation`).
+    ADAPTS: ClassVar[bool] = False
 
     kind: str = MISSING
 

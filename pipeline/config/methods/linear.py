@@ -20,6 +20,8 @@ class LdaMethod(TapMethod):
         Share of the covariance that is shrunk to its diagonal.
     """
 
+    ADAPTS = True
+
     kind: str = "lda"
     shrinkage: float = MISSING
 

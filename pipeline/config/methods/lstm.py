@@ -14,6 +14,7 @@ class LstmMethod(Method):
     """An LSTM over sequences of features."""
 
     GROUPS = ("window", "model", "train")
+    ADAPTS = True
 
     kind: str = "lstm"
 

@@ -40,6 +40,8 @@ class SemiMarkovMethod(Method):
         What durations within a trial count in series of other paces, compared with the pace's own.
     """
 
+    ADAPTS = True
+
     kind: str = "semi_markov"
     tap_count: int = MISSING
     observed: int = MISSING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from pipeline.data.names import Id
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.detector import LstmDetector
+from pipeline.detectors.lstm.scaling import deviations
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.notes import tell
 
@@ -67,9 +68,9 @@ class HybridDetector:
         chains, beliefs, notes = fit_chains(data, options.method)
         network, arguments, scalers, history = train(data, options.lstm, beliefs)
         tell(notes, data.report, history)
-        return cls(
-            chains, LstmDetector(network, arguments, scalers, options.window.stride)
-        ), history
+        apart = deviations(data.fitted, data.shared)
+        stride = options.window.stride
+        return cls(chains, LstmDetector(network, arguments, scalers, stride, apart)), history
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
@@ -115,12 +116,20 @@ class HybridDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        torch.save({"chains": self.chains.packed(), "network": self.network.packed()}, path)
+        torch.save(self.packed(), path)
 
     @classmethod
     def load(cls, path: Path) -> HybridDetector:
         """Read what `save` wrote, onto the CPU."""
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        return cls.unpacked(torch.load(path, map_location="cpu", weights_only=True))
+
+    def packed(self) -> dict[str, Any]:
+        """Give what `save` writes."""
+        return {"chains": self.chains.packed(), "network": self.network.packed()}
+
+    @classmethod
+    def unpacked(cls, stored: dict[str, Any]) -> HybridDetector:
+        """Turn what `packed` gave back into a detector."""
         return cls(
             SemiMarkovDetector.unpacked(stored["chains"]), LstmDetector.unpacked(stored["network"])
         )

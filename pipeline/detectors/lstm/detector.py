@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import torch
 from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
-from pipeline.detectors.lstm.scaling import Scalers, standardise
+from pipeline.detectors.lstm.scaling import Scalers, deviations, standardise
 from pipeline.features.offset import in_single
 from pipeline.work.machine import threads
 
@@ -35,12 +35,16 @@ class LstmDetector:
         (F, P), where it holds the subject's own projection, too.
     stride : int
         The network's step, in rows.
+    deviations : dict of int to Tensor
+        By subject: the features' standard deviation, (F,). With these the network can be adapted
+        to a new person (`pipeline.detectors.adaptation.lstm`); older files lack them.
     """
 
     network: AnyNetwork
     options: NetworkArguments
     scalers: Scalers
     stride: int
+    deviations: dict[Id, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, data: FitData, options: LstmOptions) -> tuple[LstmDetector, list[Line]]:
@@ -49,7 +53,8 @@ class LstmDetector:
         from pipeline.detectors.lstm.training import train
 
         network, arguments, scalers, history = train(data, options)
-        return cls(network, arguments, scalers, options.window.stride), history
+        apart = deviations(data.fitted, data.shared)
+        return cls(network, arguments, scalers, options.window.stride, apart), history
 
     def standardise(self, features: np.ndarray, subject: Id) -> torch.Tensor:
         """Standardise features, shape (T', F), as this subject's training series were."""
@@ -137,6 +142,7 @@ class LstmDetector:
             "stride": self.stride,
             "scalers": {str(k): list(v) for k, v in self.scalers.items()},
             "weights": {k: v.cpu() for k, v in self.network.state_dict().items()},
+            "deviations": {str(k): v for k, v in self.deviations.items()},
         }
 
     @classmethod
@@ -146,7 +152,8 @@ class LstmDetector:
         network.load_state_dict(stored["weights"])
         network.eval()
         scalers = {identity(k): (v[0], v[1]) for k, v in stored["scalers"].items()}
-        return cls(network, stored["options"], scalers, stored["stride"])
+        apart = {identity(k): v for k, v in stored.get("deviations", {}).items()}
+        return cls(network, stored["options"], scalers, stored["stride"], apart)
 
 
 def _twice(rows: np.ndarray) -> torch.Tensor:

@@ -45,6 +45,12 @@ def fit_scalers(fitted: list[FeatureSeries], shared: list[Moments], whiten: bool
     return {i: fit([each.moments for each in fitted if each.subject == i]) for i in subjects}
 
 
+def deviations(fitted: list[FeatureSeries], shared: list[Moments]) -> dict[Id, torch.Tensor]:
+    """Give the standard deviations, (F,), that the scalers of `fit_scalers` divide by."""
+    plain = fit_scalers(fitted, shared, whiten=False)
+    return {subject: 1 / matrix.diagonal() for subject, (_, matrix) in plain.items()}
+
+
 def standardise(features: np.ndarray, scaler: Scaler) -> torch.Tensor:
     """Standardise features, shape (T', F), as the training series of their subject were."""
     mean, matrix = scaler

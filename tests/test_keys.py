@@ -114,7 +114,8 @@ def test_a_new_version_of_an_outside_package_gives_a_new_key(work, package, monk
 MADE_OF = {
     "train hybrid": {
         "pipeline.detectors.lstm.detector", "pipeline.detectors.semi_markov.detector",
-    }
+    },
+    "train lstm_correction": {"pipeline.detectors.lstm.detector"},
 }  # fmt: skip
 
 

@@ -111,6 +111,7 @@ BASES["hybrid"] = HybridOptions(
     HybridMethod(**{**vars(BASES["semi_markov"]), "kind": "hybrid", "folds": 2}),
     **vars(BASES["lstm"]),
 )
+BASES["lstm_correction"] = BASES["lstm"]
 CASES: dict[str, dict[str, Case]] = {
     "lda": {**TAPS, "shrinkage": case(0.5)},
     "lr": {**TAPS, "penalty_c": case(1e-3), "iterations": case(2)},
@@ -145,15 +146,15 @@ CASES: dict[str, dict[str, Case]] = {
         "train.clip": case(0.0, 1e-2, train__clip=1e-3), "train.clip_value": case(1e-4),
     },
 }  # fmt: skip
+CASES["lstm_correction"] = {
+    option: CASES["lstm"][option] for option in ("window.stride", "model.hidden", "train.whiten")
+}
 CASES["hybrid"] = {
     **{f"method.{option}": about for option, about in CASES["semi_markov"].items()},
-    **{
-        option: CASES["lstm"][option]
-        for option in ("window.stride", "model.hidden", "train.whiten")
-    },
+    **CASES["lstm_correction"],
 }
 # All others go to the LSTM's training together: tests/test_hybrid.py.
-TOGETHER = {"hybrid": set(CASES["lstm"]) - set(CASES["hybrid"])}
+TOGETHER = {kind: set(CASES["lstm"]) - set(CASES[kind]) for kind in ("hybrid", "lstm_correction")}
 # Read by the stages, or without effect on any number.
 NOT_THE_DETECTOR = {
     "train.scope": "says which subjects share a fit (`FitData.fitted`)",
@@ -240,10 +241,13 @@ def test_every_option_of_every_method_is_in_the_table(kind):
     assert names(BASES[kind]) == set(CASES[kind]) | elsewhere
     expected = JOINED.get(kind, methods()[kind])
     assert type(BASES[kind]) is expected
-    assert type(compose([f"method={FILES.get(kind, kind)}"]).detector_options) is expected
+    stack = ["stack=members"] if kind == "lstm_correction" else []
+    assert type(compose([f"method={FILES.get(kind, kind)}", *stack]).detector_options) is expected
 
 
-JOINED = {"lstm": LstmOptions, "hybrid": HybridOptions}  # of several groups
+JOINED = {  # of several groups
+    "lstm": LstmOptions, "lstm_correction": LstmOptions, "hybrid": HybridOptions,
+}  # fmt: skip
 FILES = {"gru": "gru_taps", "cnn": "hochberg_cnn"}  # in conf/method, where not named as the method
 
 

@@ -24,6 +24,7 @@ from pipeline.detectors.lstm.network import make_network as lstm_network
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.tap_networks import TapNetworkDetector
 from pipeline.detectors.tap_networks import make_network as tap_network
+from pipeline.errors import ConfigError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.registry import FEATURES, make_features
 from pipeline.results import explained_figures, permutation
@@ -369,6 +370,11 @@ def test_pictures_do_without_maps_where_there_is_no_montage_and_say_so(
     assert len(said) == 2
     assert all(("no scalp maps" in text) == (not montage) for text in said)
     assert maps == ([4] * 6 if montage else [])
+
+
+def test_models_of_other_subjects_are_not_explained():
+    with pytest.raises(ConfigError, match="explain=True: needs protocol=within_subject"):
+        options("fbl_lda", "protocol=cross_subject", "explain=true")
 
 
 class ReadsOneColumn:

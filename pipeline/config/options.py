@@ -159,6 +159,9 @@ def check(config: Config) -> None:
         f"needs protocol=within_subject, not {config.protocol.kind.name}: thresholds are chosen on "
         "a subject's own training series",
     )  # fmt: skip
+    demand(not (config.protocol.leaves_out and config.explain), "explain",
+           f"needs protocol=within_subject, not {config.protocol.kind.name}: it shows models that "
+           "the subject's own series teach")  # fmt: skip
     config.live.check(config.stage.name)
     config.adapt.check(config.stage.name)
     config.parallel.check()

@@ -19,7 +19,7 @@ from pipeline.results.explained import Explained
 from pipeline.results.permutation import SERIES
 from pipeline.stages.explain_subject import SPANS, Material, power_bands, work
 from pipeline.stages.ingest import recording_paths
-from pipeline.stages.jobs import jobs
+from pipeline.stages.jobs import jobs, place
 from pipeline.work.tasks import Report, Task
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def subject_tasks(context: Context, found: Sequence[Series]) -> list[Task]:
         tuple(context.config.stack.names), context.config.seed,
     )  # fmt: skip
     for job in jobs(context, found, final=False):
-        for subject in sorted({subject for subject, _ in job.fit}):
+        for subject in job.subjects:
             fitted = [key for key in job.fit if key[0] == subject]
             held_out = [key for key in job.held_out if key[0] == subject][:SERIES]
-            inputs = [context.train_folder.path / job.model]
+            inputs = [place(context, job).path / job.model]
             for key in (*fitted, *held_out):
                 inputs += recording_paths(context, series[key])
                 kinds = ("features.npy", "labels.npy", "moments.npz")

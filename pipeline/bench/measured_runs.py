@@ -150,6 +150,6 @@ def summary(runs: Iterable[Run], targets: dict[str, tuple[float, float]], full: 
             aim = f"{most[0]:g} minutes{memory}: {'met' if met else '**not met**'}"
         text += (
             f"| `{run.recipe}` | {run.subjects} | {run.workers} | {run.rows:,} | {minutes:.1f} "
-            f"| {run.rows / whole.seconds:,.0f} | {whole.tree:.1f} | {aim} |\n"
+            f"| {run.rows / max(whole.seconds, 0.1):,.0f} | {whole.tree:.1f} | {aim} |\n"
         )
     return text

@@ -11,4 +11,6 @@ from pipeline.config.methods.lstm import LstmMethod
 class LstmCorrectionMethod(LstmMethod):
     """An LSTM over a stack's members, which starts from the first member's logits."""
 
+    ADAPTS = False  # as its members would have to be, too
+
     kind: str = "lstm_correction"

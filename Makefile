@@ -20,7 +20,7 @@ FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/r
 DATASET ?= $(if $(FOUND),kaggle,simulated)
 
 .DEFAULT_GOAL := help
-.PHONY: help train submit check data bids ui serve live replay adapt test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-calibration bench-cued bench-live bench-live-memory bench-lsl fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean chaos audit
+.PHONY: help train submit check data bids ui serve live replay adapt test test-fast test-services test-live lint format bench bench-leak bench-lstm bench-cells bench-train bench-recipe bench-windows bench-ablation bench-ceiling bench-decisions bench-calibration bench-cued bench-live bench-live-memory bench-lsl bench-read bench-full fuzz calibrate picture live-picture front-page docs sweep sweep-best lock clean chaos audit
 
 help:  ## this list
 	@echo "make TARGET, with these targets:"
@@ -70,11 +70,12 @@ replay: $(INSTALLED)  ## the same on a recording: make replay ARGS="model=models
 adapt: $(INSTALLED)  ## a model for a new subject: make adapt ARGS="model=models:/NAME@champion subject=13 series=[1,2]"
 	@$(RUN) -m pipeline stage=adapt dataset=$(DATASET) $(ARGS)
 
+# One process more than two cores: some tests wait.
 test: $(INSTALLED_DEV)  ## all tests, the notebooks included
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(INSTALLED_DEV)  ## the tests that take no long time, in under 90 s
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 test-services: $(INSTALLED_DEV) $(INSTALLED_CLUSTER)  ## with MLflow's server on PostgreSQL, and Dask's workers
 	$(RUN) -m pytest tests/services --ignore tests/services/test_live_lsl.py $(ARGS)
@@ -141,6 +142,12 @@ bench-live-memory: $(INSTALLED)  ## memory of every recipe over an hour of signa
 
 bench-lsl: $(INSTALLED_LIVE)  ## a real LSL stream, and each fault of one, against the batch; writes docs/live.md
 	$(RUN) -m pipeline.bench.lsl $(ARGS)
+
+bench-read: $(INSTALLED)  ## reading and filtering against pandas and SciPy; writes docs/scale.md
+	$(RUN) -m pipeline.bench.read $(ARGS)
+
+bench-full: $(INSTALLED)  ## the whole competition from CSV to submission (hours): ARGS="recipes=lstm parts=1/4"; writes docs/scale.md
+	$(RUN) -m pipeline.bench.full $(ARGS)
 
 fuzz: $(INSTALLED)  ## 10,000 broken CSV files and zips through the readers: ARGS="cases=10000 seed=0"
 	@$(RUN) -m pipeline.bench.fuzz $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import logging
 import os
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.features.feature_series import FeatureSeries, Moments
+from pipeline.results import decision_figures, figures
 from pipeline.tracking import store
 
 
@@ -79,17 +82,23 @@ SMALL_COMMON = (*SMALL_RECIPE, "method.updates=5", "method.units=8")
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
+@cache
+def composed(*overrides: str) -> Config:
+    """Compose once, to look at."""
+    return compose(["dataset=simulated", *overrides])
+
+
 def small_recipe(recipe: str) -> list[str]:
     """Make a recipe small; a second level has two members, for each recipe is tested by itself."""
     members = ["stack.members=['fbl_lr filter=drift_free',lstm_conv]"]
-    chosen = compose([f"experiment={recipe}", "dataset=simulated"])
+    chosen = composed(f"experiment={recipe}")
     small = [each for each in SMALL_COMMON if is_read(chosen, each.partition("=")[0])]
     return [f"experiment={recipe}", *small, *(members if recipe == "stack" else [])]
 
 
 def unless_given(common: Sequence[str], more: Sequence[str]) -> list[str]:
     """Give the common overrides that a recipe reads and that are not among those given."""
-    chosen = compose(["dataset=simulated", *(o for o in more if o.startswith(("exp", "method=")))])
+    chosen = composed(*(each for each in more if each.startswith(("exp", "method="))))
     given = {each.partition("=")[0] for each in more}
     keys = {each: each.partition("=")[0] for each in common}
     return [each for each in common if keys[each] not in given and is_read(chosen, keys[each])]
@@ -206,6 +215,36 @@ def answers(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+# A picture of one pixel.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+PICTURES = {
+    (module, name): draw
+    for module in (figures, decision_figures)
+    for name, draw in vars(module).items()
+    if name.endswith("_picture")
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pictures() -> Iterator[None]:
+    """Runs in this process draw no pictures, which would take most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in PICTURES:
+            patch.setattr(module, name, lambda path, *_, **__: path.write_bytes(PIXEL))
+        yield
+
+
+@contextmanager
+def real_pictures() -> Iterator[None]:
+    """Draw the pictures after all."""
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), draw in PICTURES.items():
+            patch.setattr(module, name, draw)
+        yield
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from pipeline.stages.context import Context
 from pipeline.stages.evaluate import RHYTHM
 from pipeline.stages.flow import find, run
 from pipeline.stages.record import export_recipe
+from pipeline.studies.search import inner_split
 from tests.conftest import EVENTS, make_config
 
 pytestmark = pytest.mark.slow
@@ -284,10 +285,28 @@ def test_files_of_many_formats_are_read_or_refused_in_a_line(tmp_path, name):
     assert mark in line
 
 
+def test_folds_are_counted_in_the_series_that_a_pattern_finds(recordings, tmp_path):
+    for each in (*recordings, replace(recordings[0], series=4)):
+        write(each, tmp_path / "lab", "fif")
+    for split in ("decisions.enabled=true", "stack.members=[fbl_lda]"):
+        group = split.partition(".")[0]
+        options = ("dataset.train_series=['[12]']", "dataset.valid_series=[4]", split)
+        config = foreign(tmp_path, "fif", *options, f"{group}.folds=2")
+        assert Context(config).train_series == [1, 2]
+        with pytest.raises(ConfigError, match=rf"{group}\.folds=3: only 2 series to split"):
+            Context(foreign(tmp_path, "fif", *options, f"{group}.folds=3"))
+    assert inner_split(config) == [
+        "dataset.train_series=[1]", "dataset.valid_series=[2]", "dataset.test_series=[3]",
+    ]  # fmt: skip
+
+
 def test_a_bids_data_set_is_written_and_read_back_to_the_same_labels(recordings, tmp_path):
     pytest.importorskip("mne_bids", reason="the extra `bids` is not installed")
     folder = tmp_path / "set"
     labelled = [each for each in recordings if each.events is not None]
+    kept = np.ones(len(labelled[0].signal), dtype=bool)
+    kept[1000:1501] = kept[-7:] = False
+    labelled[0] = replace(labelled[0], kept=kept)
     write_bids(folder, labelled, "Simulated", "grasp and lift")
     options = ForeignOptions(
         markers={event: event for event in EVENTS}, label="span", montage="colin27_1005",
@@ -303,6 +322,8 @@ def test_a_bids_data_set_is_written_and_read_back_to_the_same_labels(recordings,
         back = series.read(about)
         assert back.events is not None
         np.testing.assert_array_equal(back.events[:, columns], each.events)
+        assert back.kept is not None
+        np.testing.assert_array_equal(back.kept, True if each.kept is None else each.kept)
         signal = np.asarray(each.signal, dtype=float)
         assert np.abs(back.signal - (signal - signal[0])).max() < 0.02
     check_metadata(folder, labelled)
@@ -348,7 +369,7 @@ def check_metadata(folder, recordings):
         assert len(table)
         assert {
             (levels[str(v)], t) for v, t in zip(table["value"], table["trial_type"], strict=True)
-        } <= {(event, event) for event in about.events}
+        } <= {(event, event) for event in (*about.events, "BAD_left_out")}
     for path in folder.rglob("*_coordsystem.json"):
         stored = json.loads(path.read_text(encoding="utf-8"))
         assert stored["FiducialsCoordinates"] == stored["AnatomicalLandmarkCoordinates"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import mlflow
 import pytest
 
 from pipeline.bench import methods
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
-from tests.conftest import SMALL_COMMON
+from tests.conftest import EVENTS, SMALL_COMMON, command_line
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +27,29 @@ def test_every_compared_recipe_exists():
     assert all((CONF / "experiment" / f"{recipe}.yaml").exists() for recipe in methods.COMPARED)
 
 
-def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(recipes_folder, tmp_path, monkeypatch):
-    document, uri = tmp_path / "benchmark.md", f"sqlite:///{tmp_path / 'runs.db'}"
+def test_the_memory_is_that_of_a_process_of_its_own_and_its_error_ends_the_command(capfd):
+    assert 0.02 < methods.measure(["--cfg", "job"]) < 2
+    with pytest.raises(SystemExit) as ended:
+        methods.measure(["modle.hidden=3"])
+    assert ended.value.code == 2
+    assert "modle" in capfd.readouterr().err
+
+
+def line(recipe: str, auc: str) -> str:
+    """A line of the table as it is written."""
+    cells = [recipe, *[auc] * 7, "0.2 to 0.4", auc, "9.0", "1,000", "1.0", "2026-01-02"]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(
+    recipes_folder, tmp_path, uri, monkeypatch
+):
+    document = tmp_path / "benchmark.md"
     document.write_text(
-        "before\n<!-- benchmark-full:begin -->\n<!-- benchmark-full:end -->\nafter\n",
+        "before\n<!-- benchmark-full:begin -->\n"
+        f"| | {' | '.join(EVENTS)} | mean | and so on |\n|---|\n"
+        f"{line('fbl_lda', '0.1')}{line('stack', '0.3')}"
+        "\n2026-01-01\n<!-- benchmark-full:end -->\nafter\n",
         encoding="utf-8",
     )
     filled = []
@@ -37,22 +58,33 @@ def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(recipes_folder, tmp_pa
     monkeypatch.setattr(methods, "DOC", document)
     monkeypatch.setattr(methods, "PICTURE", tmp_path / "benchmark.png")
     monkeypatch.chdir(tmp_path)
+
+    def here(overrides: list[str]) -> float:
+        assert command_line(tmp_path, *overrides).returncode == 0
+        return 0.5
+
+    monkeypatch.setattr(methods, "measure", here)
     methods.main(
         [
-            "recipes=fbl_lda,hochberg_cnn", *SMALL_COMMON, "tracking.enabled=true",
+            "recipes=fbl_lda,fbl_lr", *SMALL_COMMON, "tracking.enabled=true",
             f"tracking.uri={uri}", f"data_dir={recipes_folder / 'data'}",
             f"output_dir={recipes_folder / 'outputs'}",
         ]
     )  # fmt: skip
     text = document.read_text(encoding="utf-8")
-    assert all(f"\n| {recipe} " in text for recipe in ("fbl_lda", "hochberg_cnn"))
+    assert all(f"\n| {recipe} " in text for recipe in ("fbl_lda", "fbl_lr"))
+    order = re.findall(r"^\| (\w+) ", text, re.M)
+    assert order == ["fbl_lda", "fbl_lr", "stack"]  # which was not run, and keeps its line
+    assert line("fbl_lda", "0.1") not in text
+    assert line("stack", "0.3") in text
+    assert "2026-01-01" not in text
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
     assert filled
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("simulated").experiment_id
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}
     parent = runs["bench-simulated"].info.run_id
-    for recipe in ("fbl_lda", "hochberg_cnn"):
+    for recipe in ("fbl_lda", "fbl_lr"):
         child = runs[f"{recipe} bench-simulated"]
         assert child.data.tags["mlflow.parentRunId"] == parent
         assert 0 <= child.data.metrics["auc_mean"] <= 1

@@ -22,11 +22,9 @@ from pipeline.stages.flow import run
 from tests.conftest import RECIPES, make_config
 
 
-@pytest.mark.parametrize("dataset", ["kaggle", "simulated"])
 @pytest.mark.parametrize("experiment", RECIPES)
-def test_every_experiment_composes_and_passes_the_checks(tmp_path, experiment, dataset):
-    config = make_config(tmp_path, f"dataset={dataset}", f"experiment={experiment}")
-    assert config.recipe == experiment
+def test_every_experiment_composes_and_passes_the_checks(tmp_path, experiment):
+    assert make_config(tmp_path, f"experiment={experiment}").recipe == experiment
 
 
 CHOICES = sorted(
@@ -38,9 +36,15 @@ CHOICES = sorted(
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_composes(tmp_path, choice):
-    # One network per subject says nothing of a new one, and is refused.
-    able = ["experiment=fbl_lda"] if choice.startswith("protocol=") else []
-    make_config(tmp_path, *able, choice)
+    # What corrects a stack's member needs one; one network per subject says nothing of a new one.
+    needed = {"method=lstm_correction": "stack=members"}
+    more = "experiment=fbl_lda" if choice.startswith("protocol=") else needed.get(choice)
+    make_config(tmp_path, choice, *([more] if more else []))
+
+
+def test_what_corrects_a_member_needs_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"method\.kind=lstm_correction: is for a stack"):
+        make_config(tmp_path, "method=lstm_correction")
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,10 @@ ANY_CELL = st.one_of(
 )
 
 
-def table_file(folder, cells: list[str], end: str = "\n") -> RawFile:
-    """A file with one column."""
+def table_file(folder, cells: list[str], end: str = "\n", columns: str = "Fp1") -> RawFile:
+    """A file of so many lines."""
     path = folder / f"{NAME}_data.csv"
-    lines = ["id,Fp1", *(f"{NAME}_{row},{cell}" for row, cell in enumerate(cells))]
+    lines = [f"id,{columns}", *(f"{NAME}_{row},{cell}" for row, cell in enumerate(cells))]
     path.write_bytes("".join(line + end for line in lines).encode("utf-8", "surrogatepass"))
     return RawFile(path)
 
@@ -95,21 +95,42 @@ def test_the_edge_of_single_precision(tmp_path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(-40000, 40000), min_size=1, max_size=300), st.integers(40, 400),
+@given(st.lists(st.lists(st.one_of(st.integers(-40000, 40000), st.integers(-12, 12)),
+                         min_size=2, max_size=2), min_size=1, max_size=150),
        st.sampled_from(["\n", "\r\n"]))  # fmt: skip
-def test_the_quick_reader_gives_what_the_others_give_whatever_its_blocks(
-    tmp_path_factory, numbers, block, end
-):
-    file = table_file(tmp_path_factory.mktemp("quick"), [str(x) for x in numbers], end)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.data.whole_numbers._BLOCK", block)
-        quick = read_series(file, ["Fp1"], NAME)
-    slow = read_table(file, ["Fp1"], MOST_SERIES_BYTES)
-    fits = all(-(2**15) <= x < 2**15 for x in numbers)
+def test_the_quick_reader_gives_what_the_others_give(tmp_path_factory, numbers, end):
+    file = table_file(
+        tmp_path_factory.mktemp("quick"), [f"{a},{b}" for a, b in numbers], end, "Fp1,Fp2"
+    )
+    quick = read_series(file, ["Fp1", "Fp2"], NAME)
+    slow = read_table(file, ["Fp1", "Fp2"], MOST_SERIES_BYTES)
+    fits = all(-(2**15) <= x < 2**15 for row in numbers for x in row)
     assert (quick.ids is None) == fits  # it did the work itself
     assert quick.values.dtype == slow.values.dtype == (np.int16 if fits else np.float64)
     np.testing.assert_array_equal(quick.values, slow.values)
-    assert quick.values[:, 0].tolist() == numbers
+    assert quick.values.tolist() == numbers
+
+
+def test_the_quick_reader_reads_every_number_that_it_may():
+    numbers = np.arange(-(2**15), 2**15)
+    text = "".join(f"a_{row},{x}\n" for row, x in enumerate(numbers)).encode()
+    assert np.array_equal(read_whole_numbers(text, 0, "a", 1)[:, 0], numbers)
+    for outside in (-(2**15) - 1, 2**15, 65536 + 12, 99999, -99999):
+        assert read_whole_numbers(f"a_0,{outside}\n".encode(), 0, "a", 1) is None
+
+
+@pytest.mark.parametrize("place", ["id", "number", "end of a line"])
+def test_the_quick_reader_looks_at_every_byte(place):
+    """Any other character, anywhere, is noticed or is another digit."""
+    text = b"ab_0,12,-345\nab_1,6,7\n"
+    at = {"id": (0, 1, 2, 3, 13), "number": (5, 9, 18), "end of a line": (4, 7, 12, 17, 22)}[place]
+    for here in at:
+        for byte in range(256):
+            other = text[:here] + bytes([byte]) + text[here + 1 :]
+            values = read_whole_numbers(other, 0, "ab", 2)
+            digit = place == "number" and chr(byte) in "0123456789"
+            sign = (here, byte) == (5, ord("-"))  # -2 for 12
+            assert (values is not None) == (other == text or digit or sign)
 
 
 @pytest.mark.parametrize("line", UNUSUAL)

@@ -18,7 +18,7 @@ from pipeline.results.decisions import Settings
 from pipeline.stages import decide
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
-from tests.conftest import SMALL_RECIPE, make_config, small_recipe, submitted
+from tests.conftest import SMALL_RECIPE, make_config, real_pictures, small_recipe, submitted
 from tests.test_decisions import GRID, RATE, recording
 
 pytestmark = pytest.mark.slow
@@ -149,7 +149,8 @@ def test_decisions_are_made_only_if_wanted_and_change_no_submission(small_config
     assert plain.decisions is None
 
     told.clear()
-    with_onsets = run(small_config(*RUN, "decisions.enabled=true"), say=told.append)
+    with real_pictures():
+        with_onsets = run(small_config(*RUN, "decisions.enabled=true"), say=told.append)
     assert any(line.startswith("folds    4 done") for line in told)
     assert any(line.startswith("decide   1 done") for line in told)
     assert any("false alarms/min" in line for line in told)

@@ -103,6 +103,8 @@ def test_every_key_that_a_page_sets_exists(page):
         "study",
         "recipes",
         "minutes",
+        "parts",
+        "folder",
         "weights_only",
     }
     for key in re.findall(r"(?<![\w-])(?:[a-z_]+[./])*([a-z_]+)=[\w\[{.]", text):

@@ -48,7 +48,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     uri = f"sqlite:///{folder / 'runs.db'}"
     simulated = ["dataset=simulated", *[o for o in SMALL if "tracking" not in o]]
-    overrides = [*simulated, f"tracking.uri={uri}", "workers=2"]
+    overrides = [*simulated, f"tracking.uri={uri}"]
     done = subprocess.run(  # the one whole run as a process of its own
         [sys.executable, "-m", "pipeline", *places(folder), *overrides],
         cwd=folder, capture_output=True, text=True, check=False,

@@ -12,6 +12,7 @@ from scipy.linalg import expm
 
 from pipeline.features.feature_series import Moments
 from pipeline.features.filter_bank import CausalFilter, FilterBank, design
+from pipeline.serving.snapshot import leaves
 
 RATE = 500.0
 
@@ -23,8 +24,41 @@ def test_the_filter_is_mnes_causal_one(rng, cutoff):
         x, RATE, None, cutoff, method="iir", phase="forward", verbose=False,
         iir_params={"order": 5, "ftype": "butter", "output": "sos"},
     )  # fmt: skip
-    ours, _ = CausalFilter(design(RATE, None, cutoff, 5))(x, np.zeros((3, 3, 2)))
-    np.testing.assert_allclose(ours, theirs, atol=1e-9)
+    ours, _ = CausalFilter(design(RATE, None, cutoff, 5))(x.T, np.zeros((3, 3, 2)))
+    np.testing.assert_allclose(ours.T, theirs, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 5), st.integers(0, 12),
+       st.integers(1, 7), st.integers(0, 99))  # fmt: skip
+def test_the_sections_give_scipys_bits(rows, channels, order, skip, step, seed):
+    rng = np.random.default_rng(seed)
+    sos = design(RATE, 8.0 if seed % 2 else None, 30.0, order)
+    x = rng.normal(0, 300, (rows, channels)).round()
+    state = rng.normal(0, 300, (len(sos), channels, 2))
+    kept, after = CausalFilter(sos)(x, state, skip, step)
+    if not rows:  # which scipy refuses
+        assert kept.shape == (0, channels)
+        assert np.array_equal(after, state)
+        return
+    theirs, then = sp.sosfilt(sos, x.T, axis=-1, zi=state)
+    assert kept.tobytes() == np.ascontiguousarray(theirs[:, skip::step].T).tobytes()
+    assert after.tobytes() == then.tobytes()
+
+
+def test_the_bank_gives_the_same_bits_however_it_cuts_a_series(rng, monkeypatch):
+    x = rng.normal(0, 50, (700, 3)).cumsum(axis=0).round()
+    bank = FilterBank(
+        RATE, [1.0, 9.0], 5, [[8.0, 14.0]], 2.0, 15, 2, [[8.0, 30.0]], highpass_hz=0.1
+    )
+    whole, state = bank.transform(x)
+    for rows in (1, 7, 30, 64):
+        monkeypatch.setattr("pipeline.features.filter_bank.BLOCK_ROWS", rows)
+        again, after = bank.transform(x)
+        assert again.tobytes() == whole.tobytes()
+        assert [a.tobytes() for a in leaves(after) if isinstance(a, np.ndarray)] == [
+            a.tobytes() for a in leaves(state) if isinstance(a, np.ndarray)
+        ]
 
 
 @pytest.mark.parametrize("cutoff", [0.5, 30.0])
@@ -75,8 +109,8 @@ def test_covariances_are_followed_into_the_tangent_space(rng):
     assert np.isfinite(features).all()
     a, b, c = features[-1]
     found = expm(np.array([[a, b / np.sqrt(2)], [b / np.sqrt(2), c]]))
-    inside, _ = bank.covariance_band[0](x.T, bank.covariance_band[0].start(x[0]))
-    expected = np.cov(inside[:, 5000:], bias=True)
+    inside, _ = bank.covariance_band[0](x, bank.covariance_band[0].start(x[0]))
+    expected = np.cov(inside[5000:].T, bias=True)
     np.testing.assert_allclose(found, expected, rtol=0.15, atol=0.05 * expected[0, 0])
 
 

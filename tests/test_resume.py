@@ -69,11 +69,10 @@ def steps(folder: Path) -> int:
     return most
 
 
-def test_killed_three_times_it_ends_with_the_same_weights_and_the_same_submission(tmp_path):
+def test_killed_twice_it_ends_with_the_same_weights_and_the_same_submission(tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected, weights = finish(whole)
     moments = (
-        (1, lambda: steps(cut) >= 1),
         (2, lambda: scratch_files(cut, "*_checkpoint.writing")),  # amid a checkpoint's write
         (1, lambda: steps(cut) >= 20),
     )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.compose import compose_members
+from pipeline.config.compose import compose, compose_members
+from pipeline.config.lstm import LstmOptions
 from pipeline.data.kaggle_files import RawFile, RawSeries
 from pipeline.data.names import series_name
+from pipeline.detectors.lstm.correction import CorrectionDetector
 from pipeline.errors import ConfigError
-from pipeline.features.feature_series import FeatureSeries
+from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.stages import flow, members
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.stages.jobs import fold_jobs, folds, jobs
 from pipeline.work import runner
-from tests.conftest import SMALL_RECIPE, make_config
+from tests.conftest import SMALL_RECIPE, fit_data, make_config, tapped_series
 
 pytestmark = pytest.mark.slow
 
@@ -148,3 +152,31 @@ def test_members_share_the_data_and_add_their_seed(tmp_path):
 def test_mistakes_name_the_member(tmp_path, override, message):
     with pytest.raises(ConfigError, match=message):
         Context(make_config(tmp_path, *STACK, override))
+
+
+def test_a_correction_starts_near_its_first_member_and_reads_all_columns(tmp_path):
+    """The first columns are the logits that it adds to, whatever their scale; all others count."""
+    fitted = [tapped_series(1, number) for number in (1, 2, 3)]
+    logits = [5 + 3 * np.asarray(series.features)[:, :2] for series in fitted]
+    stacked = [
+        replace(series, features=features, moments=Moments.of(features))
+        for series, own in zip(fitted, logits, strict=True)
+        for features in [np.concatenate([own, series.features], axis=1).astype(np.float32)]
+    ]
+    config = compose(
+        [
+            "experiment=stack", "window.length=50", "window.batch=4", "window.burn_in=0",
+            "model.hidden=4", "train.learning_rate=1e-9", "train.epochs=1",
+        ]
+    )  # fmt: skip
+    options = LstmOptions(config.window, config.model, config.train)
+    fit, _ = CorrectionDetector.fit(fit_data(stacked[:2], scratch=tmp_path), options)
+    features, own = stacked[2].features, logits[2]
+    said = fit.predict(features, 1)
+    assert np.abs(np.diff(said - own, axis=0)).max() < 0.1 * own.std()
+    moved = features.copy()
+    moved[:, 0] += 1
+    assert (fit.predict(moved, 1) - said)[:, 0] == pytest.approx(1, abs=0.2)
+    moved = features.copy()
+    moved[:, -1] += 100
+    assert np.abs(fit.predict(moved, 1) - said).max() > 0

@@ -24,7 +24,15 @@ from pipeline.bench.browser import NEEDS, is_there, open_browser
 from pipeline.bench.chaos_runs import free_port
 from pipeline.config.paths import PROJECT
 from pipeline.stages.flow import run
-from tests.conftest import LIMIT, SMALL, answers, make_config, unless_given, wait_until
+from tests.conftest import (
+    LIMIT,
+    SMALL,
+    answers,
+    make_config,
+    real_pictures,
+    unless_given,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_there(), reason=NEEDS)]
 RECIPES = ("lstm", "fbl_lda")
@@ -40,7 +48,8 @@ def runs(tmp_path_factory) -> tuple[str, dict[str, float]]:
         more = (f"experiment={recipe}", "tracking.enabled=true", f"tracking.uri={uri}")
         small = unless_given(SMALL, more)
         config = make_config(folder, "dataset=simulated", *small, *more)
-        result = run(config, say=lambda line: None)
+        with real_pictures():
+            result = run(config, say=lambda line: None)
         aucs[recipe] = float(result.auc.loc["pooled", "mean"])
     return uri, aucs
 

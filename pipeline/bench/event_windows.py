@@ -1,17 +1,25 @@
-"""The network of the default recipe against LDA, on event windows of real recordings.
+"""Networks against linear discriminants (LDA), on event windows of real recordings.
 
 ``python -m pipeline.bench.event_windows FILE [overrides]`` reads 300 ms around every event of
-series 1-6 of WAY-EEG-GAL (Luciw et al. 2014). Both methods learn from series 1-4 of each subject to
+series 1-6 of WAY-EEG-GAL (Luciw et al. 2014). All methods learn from series 1-4 of each subject to
 tell five events apart. The table shows how often they are right on series 5-6; it goes into
 ``docs/recipes.md``. FILE is a NumPy archive with ``s<subject>_r<series>_frame`` (the rows that are
 there), ``..._eeg`` (their samples, in the units of Kaggle's files) and ``..._<event>_start`` (each
 event's first row). It is not part of this project.
 
-network
-    The default recipe's: filter bank, scaler, whitening, LSTM; each window from an empty state, at
-    50 Hz, its last row's logits compared.
-LDA
-    On the means of the window's three thirds, 96 values, standardised.
+What is read of a window (`READINGS`):
+
+filter bank
+    The features of the default recipe, at 50 Hz: 15 rows.
+means in turn
+    The means of the window's three thirds, one after the other: three rows of 32 values.
+means at once
+    The same means side by side: one row of 96 values.
+
+The network is the default recipe's (scaler, whitening, LSTM), each window from an empty state; its
+last row's logits are compared. LDA reads the last row, standardised. The network that corrects LDA
+is made as ``hybrid`` is: it reads the logits of an LDA that was fitted to other series, beside the
+row, and learns what to add to them.
 
 BothStartLoadPhase is left out, because it often coincides with FirstDigitTouch.
 """
@@ -20,6 +28,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +36,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
@@ -40,10 +49,8 @@ from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Description
 from pipeline.detectors.base import FitData
 from pipeline.detectors.lstm.detector import LstmDetector
-from pipeline.detectors.lstm.network import make_network
-from pipeline.detectors.lstm.own_projection import Learner
-from pipeline.detectors.lstm.scaling import fit_scalers
-from pipeline.detectors.lstm.training import Training, network_arguments
+from pipeline.detectors.lstm.training import Beside
+from pipeline.detectors.lstm.training import train as train_network
 from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.registry import make_features
@@ -53,9 +60,25 @@ TRAINING, HELD_OUT = (1, 2, 3, 4), (5, 6)
 RESAMPLES = 2000
 # Each window counts as a series.
 WINDOW = (
-    "window=carried", "window.length=15", "window.stride=1", "window.streams=1",
-    "window.burn_in=0", "window.batch=16", "train.epochs=12",
+    "window=carried", "window.stride=1", "window.streams=1", "window.burn_in=0", "window.batch=16",
+    "train.epochs=12",
 )  # fmt: skip
+READINGS = {"filter bank": 15, "means in turn": 3, "means at once": 1}
+"""What is read of a window, and how many rows it is."""
+# A row of 96 values needs no narrow layer before the LSTM, and none of them left out. Chosen on
+# series 4 after 1-3.
+MEANS = ("model.projection=0", "model.input_dropout=0")
+NETWORKS = {
+    "network, filter bank": ("filter bank", ()),
+    "network, means in turn": ("means in turn", ()),
+    "network, means at once": ("means at once", MEANS),
+    "network that corrects LDA, means at once": ("means at once", MEANS),
+}
+"""Reading and further overrides of each network."""
+DISCRIMINANTS = {
+    "LDA, filter bank's last row": "filter bank", "LDA, means at once": "means at once"
+}  # fmt: skip
+JUDGE = "LDA, means at once"
 
 
 def load_windows(path: Path, about: Description) -> Windows:
@@ -109,34 +132,86 @@ def trials(windows: Windows) -> NDArray[np.int_]:
     return result
 
 
-def lda_answers(windows: Windows, train: NDArray, test: NDArray) -> NDArray[np.int_]:
-    """Give the answers of LDA on three means per window."""
-    n, samples, _ = windows.signal.shape
-    third = samples // 3
-    x = windows.signal[:, : 3 * third].reshape(n, 3, third, -1).mean(2).reshape(n, -1)
-    model = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis())
-    return model.fit(x[train], windows.event[train]).predict(x[test])
+def read(windows: Windows, reading: str, config: Config) -> NDArray[np.float32]:
+    """Read all windows.
+
+    Parameters
+    ----------
+    windows : Windows
+        N of them.
+    reading : str
+        One of `READINGS`.
+    config : Config
+        Its filter is that of the bank.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, rows, values)
+    """
+    signal, rows = windows.signal, READINGS[reading]
+    if reading == "filter bank":
+        bank = make_features(windows.about.rate, {**plain(config.filter), "decimate": 1})
+        every = config.filter.decimate
+        return np.stack([bank.transform(each)[0][every - 1 :: every] for each in signal])
+    third = signal.shape[1] // 3
+    means = signal[:, : 3 * third].reshape(len(signal), 3, third, -1).mean(axis=2)
+    return means.reshape(len(signal), rows, -1).astype(np.float32)
+
+
+def discriminant() -> Pipeline:
+    """LDA on standardised values."""
+    return make_pipeline(StandardScaler(), LinearDiscriminantAnalysis())
+
+
+def said_by_lda(
+    windows: Windows, features: NDArray, train: NDArray, test: NDArray
+) -> NDArray[np.float32]:
+    """Give each window's log-odds by an LDA that was not fitted to its series.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, 1, events); nan for windows that are neither
+    """
+    last = features[:, -1]
+    said = np.full((len(last), 1, len(np.unique(windows.event[train]))), np.nan, np.float32)
+    for series in np.unique(windows.series[train]):
+        held_out = train & (windows.series == series)
+        others = train & ~held_out
+        model = discriminant().fit(last[others], windows.event[others])
+        said[held_out, 0] = logit(model.predict_proba(last[held_out]))
+    model = discriminant().fit(last[train], windows.event[train])
+    said[test, 0] = logit(model.predict_proba(last[test]))
+    return said
+
+
+def logit(probabilities: NDArray) -> NDArray:
+    """Give log-odds, of 1e-6 at least and at most 1 - 1e-6."""
+    inside = np.clip(probabilities, 1e-6, 1 - 1e-6)
+    return np.log(inside / (1 - inside))
 
 
 def network_answers(
-    windows: Windows, train: NDArray, test: NDArray, config: Config
+    windows: Windows,
+    features: NDArray[np.float32],
+    train: NDArray,
+    test: NDArray,
+    config: Config,
+    beside: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int_]:
     """Give the answers of the recipe's network, trained as in the recipe."""
     torch.set_num_threads(1)
-    torch.manual_seed(config.seed)
-    bank = make_features(windows.about.rate, {**plain(config.filter), "decimate": 1})
-    every = config.filter.decimate
     events = np.unique(windows.event[train])
 
     def series(index: int) -> FeatureSeries:
-        features = bank.transform(windows.signal[index])[0][every - 1 :: every]
-        hot = np.repeat((events == windows.event[index])[None], len(features), axis=0)
-        return FeatureSeries(1, int(index), features, hot.astype(np.uint8), Moments.of(features))
+        rows = features[index]
+        hot = np.repeat((events == windows.event[index])[None], len(rows), axis=0)
+        return FeatureSeries(1, int(index), rows, hot.astype(np.uint8), Moments.of(rows))
 
-    fitted = [series(int(index)) for index in np.flatnonzero(train)]
-    scalers = fit_scalers(fitted, [], config.train.whiten)
-    arguments = network_arguments(config.model, fitted[0].features.shape[1], len(events))
-    network = make_network(**arguments)
+    indices = [int(index) for index in np.flatnonzero(train)]
+    fitted = [series(index) for index in indices]
+    corrected: Beside | None = None
+    if beside is not None:
+        corrected = {(1, index): beside[index] for index in indices}
     options = LstmOptions(config.window, config.model, config.train)
     with tempfile.TemporaryDirectory() as scratch:
         data = FitData(
@@ -144,29 +219,45 @@ def network_answers(
             events=tuple(str(event) for event in events), epochs=float(config.train.epochs),
             scratch=Path(scratch), report=lambda progress, news: None,
         )  # fmt: skip
-        Training(data, options, Learner(network, None), scalers, torch.device("cpu")).run()
+        network, arguments, scalers, _ = train_network(data, options, corrected)
     detector = LstmDetector(network, arguments, scalers, config.window.stride)
-    last = [detector.predict(series(int(i)).features, 1)[-1] for i in np.flatnonzero(test)]
+    asked = features if beside is None else np.concatenate([features, beside], axis=2)
+    last = [detector.predict(asked[index], 1)[-1] for index in np.flatnonzero(test)]
     return events[np.argmax(last, axis=1)]
 
 
-def answers(windows: Windows, subject: int, config: Config) -> tuple[NDArray, NDArray, NDArray]:
+def answers(
+    windows: Windows, subject: int, overrides: Sequence[str]
+) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.int_]]:
     """Say which answers on one subject's held-out windows are right, and give the windows' trials.
 
     Returns
     -------
-    network, lda : ndarray of bool
-    trial : ndarray of int
+    dict of str to ndarray of bool
+        By the name of the method.
+    ndarray of int
     """
-    used = (windows.subject == subject) & ~windows.is_event("BothStartLoadPhase")
-    train, test = used & np.isin(windows.series, TRAINING), used & np.isin(windows.series, HELD_OUT)
-    right = [
-        answer == windows.event[test]
-        for answer in (
-            network_answers(windows, train, test, config), lda_answers(windows, train, test)
-        )
-    ]  # fmt: skip
-    return right[0], right[1], trials(windows)[test]
+    windows = windows.chosen((windows.subject == subject) & ~windows.is_event("BothStartLoadPhase"))
+    train, test = (np.isin(windows.series, each) for each in (TRAINING, HELD_OUT))
+    plain_recipe = composed("filter bank", (), overrides)
+    features = {reading: read(windows, reading, plain_recipe) for reading in READINGS}
+    given = {}
+    for name, (reading, more) in NETWORKS.items():
+        mine = features[reading]
+        beside = said_by_lda(windows, mine, train, test) if "corrects" in name else None
+        config = composed(reading, more, overrides)
+        given[name] = network_answers(windows, mine, train, test, config, beside)
+    for name, reading in DISCRIMINANTS.items():
+        last = features[reading][:, -1]
+        given[name] = discriminant().fit(last[train], windows.event[train]).predict(last[test])
+    right = {name: answer == windows.event[test] for name, answer in given.items()}
+    return right, trials(windows)[test]
+
+
+def composed(reading: str, more: Sequence[str], overrides: Sequence[str]) -> Config:
+    """Compose the recipe for a reading; what the command line says counts most."""
+    length = f"window.length={READINGS[reading]}"
+    return compose(["experiment=lstm", *WINDOW, length, *more, *overrides])
 
 
 def interval(right: NDArray[np.float64], trial: NDArray[np.int_]) -> tuple[float, float, float]:
@@ -190,25 +281,28 @@ def main(arguments: list[str]) -> None:
     """
     if not arguments or "=" in arguments[0]:
         raise PipelineError("name the archive of event windows: make bench-windows FILE=...")
-    config = compose(["experiment=lstm", *WINDOW, *arguments[1:]])
+    overrides = arguments[1:]
+    config = composed("filter bank", (), overrides)
     windows = load_windows(Path(arguments[0]), Description.of(config.dataset))
-    subjects = windows.subjects
-    work = (delayed(answers)(windows, subject, config) for subject in subjects)
+    subjects = [each for each in windows.subjects if each in (config.dataset.subjects or [each])]
+    work = (delayed(answers)(windows, subject, overrides) for subject in subjects)
     made = Parallel(n_jobs=config.workers or -1, return_as="generator")(work)
     parts = list(tqdm(made, total=len(subjects), desc="subjects", unit="subject"))
-    network, lda, trial = (np.concatenate(side) for side in zip(*parts, strict=True))
-    rows = {"network": network, "LDA": lda, "network - LDA": network.astype(float) - lda}
-    own = {
-        "network": [n.mean() for n, _, _ in parts], "LDA": [right.mean() for _, right, _ in parts]
-    }  # fmt: skip
-    own["network - LDA"] = [a - b for a, b in zip(own["network"], own["LDA"], strict=True)]
-    lines = ["| | right | 95 % over trials | subjects, least to most |", "|---|--:|--:|--:|"]
-    for name, right in rows.items():
-        mean, low, high = interval(right.astype(float), trial)
-        spread = f"{min(own[name]):.3f} to {max(own[name]):.3f}"
-        lines.append(f"| {name} | {mean:.4f} | {low:.4f} to {high:.4f} | {spread} |")
+    trial = np.concatenate([trials for _, trials in parts])
+    lines = [
+        f"| | right | 95 % over trials | subjects, least to most | more than {JUDGE} |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name in (*NETWORKS, *DISCRIMINANTS):
+        own = [right[name].astype(float) for right, _ in parts]
+        judge = np.concatenate([right[JUDGE] for right, _ in parts])
+        mean, low, high = interval(np.concatenate(own), trial)
+        spread = f"{min(map(np.mean, own)):.3f} to {max(map(np.mean, own)):.3f}"
+        more, least, most = interval(np.concatenate(own) - judge, trial)
+        gain = "" if name == JUDGE else f"{more:+.4f} ({least:+.4f} to {most:+.4f})"
+        lines.append(f"| {name} | {mean:.4f} | {low:.4f} to {high:.4f} | {spread} | {gain} |")
     text = "\n".join(lines) + (
-        f"\n\n{machine(cpu_count())}; {len(lda):,} held-out windows of {len(subjects)} "
+        f"\n\n{machine(cpu_count())}; {len(trial):,} held-out windows of {len(subjects)} "
         f"subjects, seed {config.seed}.\n"
     )
     print(text)

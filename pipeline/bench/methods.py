@@ -3,7 +3,8 @@
 ``python -m pipeline.bench.methods [recipes=a,b] [overrides]`` runs each recipe in a separate
 process as the command line does, scores series 7-8 and prints the table. With all twelve subjects
 it also writes three things: the table and a picture of AUC against fitting time into ``docs/``, and
-the table in the README. MLflow gets the same figures, as one run with one child per recipe.
+the table in the README. There the lines of recipes that were not run stay as they are. MLflow gets
+the same figures, as one run with one child per recipe.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pipeline.bench import front_page
-from pipeline.bench.document import machine, write_between
+from pipeline.bench.document import machine, read_between, write_between
 from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
 from pipeline.config.paths import PROJECT
@@ -39,6 +41,7 @@ from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "benchmark.md"
 PICTURE = DOC.with_name("benchmark.png")
+MARK = "benchmark-full"
 COMPARED = (
     "fbl_lda", "fbl_lr", "fbl_delay_lr", "naive_lstm", "gru_taps", "hochberg_cnn", "paszke2015",
     "lstm", "lstm_global", "semi_markov", "hybrid", "stack",
@@ -158,28 +161,39 @@ def main(arguments: list[str]) -> None:
         tracker.listen(recipe, {"metrics": row | {"peak_gib": peak}, "step": 0})
     lines = scoring.show(pd.DataFrame(aucs).T).splitlines()
     table = [
-        f"{lines[0]} 95 % over trials | subjects' mean | fit, minutes | rows/s | peak GiB |",
-        f"{lines[1]} ---: | ---: | ---: | ---: | ---: |",
+        f"{lines[0]} 95 % over trials | subjects' mean | fit, minutes | rows/s | peak GiB | "
+        "measured |",
+        f"{lines[1]} ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for line, (between, own, minutes, rows, peak) in zip(lines[2:], costs.values(), strict=True):
-        table.append(f"{line} {between} | {own:.4f} | {minutes:.1f} | {rows:,.0f} | {peak:.1f} |")
+        table.append(
+            f"{line} {between} | {own:.4f} | {minutes:.1f} | {rows:,.0f} | {peak:.1f} | "
+            f"{date.today():%Y-%m-%d} |"
+        )
     subjects = {raw.subject for raw in find(context)}
-    table += [
-        "",
-        f"{machine(cores())}; {len(subjects)} subjects, seed {config.seed}. Minutes of all "
+    below = (
+        f"\n{machine(cores())}; {len(subjects)} subjects, seed {config.seed}. Minutes of all "
         "subjects' fits added up, features ready; memory of the largest process, of this command "
-        "alone: little where all was fresh already.",
-        "",
-    ]
-    text = "\n".join(table)
-    print(text)
+        "alone: little where all was fresh already.\n"
+    )
+    print("\n".join(table), below, sep="\n")
     if len(subjects) == MOST_SUBJECTS:  # the documents show the full size only
-        minutes_and_auc = {name: (costs[name][2], float(aucs[name]["mean"])) for name in recipes}
-        write_whole(PICTURE, lambda path: _draw(path, minutes_and_auc))
-        write_between(DOC, "benchmark-full", text)
+        known = front_page.table_lines(read_between(DOC, MARK))
+        write_between(DOC, MARK, "\n".join([*table[:2], *joined(known, table[2:]), below]))
+        points = {
+            name: (float(minutes), float(auc))
+            for name, (auc, _, minutes) in front_page.figures(DOC.read_text("utf-8")).items()
+        }
+        write_whole(PICTURE, lambda path: _draw(path, points))
         front_page.write_methods()
         tracker.files([DOC, PICTURE])
     tracker.close()
+
+
+def joined(old: list[str], new: list[str]) -> list[str]:
+    """Join two tables' lines, each of a recipe: the new ones count, in the order of `COMPARED`."""
+    lines = {line.split("|")[1].strip(): line for line in (*old, *new)}
+    return [lines[recipe] for recipe in COMPARED if recipe in lines]
 
 
 def _draw(path: Path, points: dict[str, tuple[float, float]]) -> None:

@@ -125,6 +125,13 @@ class Windows:
         """Tell which windows are around the event of this name, `(n,)`."""
         return self.event == self.about.events.index(name)
 
+    def chosen(self, mask: NDArray[np.bool_]) -> Windows:
+        """Keep the windows of a mask."""
+        return Windows(
+            self.signal[mask], self.subject[mask], self.series[mask], self.event[mask],
+            self.start[mask], self.about,
+        )  # fmt: skip
+
     @staticmethod
     def joined(parts: list[Windows]) -> Windows:
         """Join several sets of windows."""

@@ -21,13 +21,8 @@ class Decisions:
     tolerance_seconds: float = MISSING
     most_false_alarms_per_minute: float | None = None
 
-    def check(self, train_series: int) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be.
-
-        Parameters
-        ----------
-        train_series : int
-            How many series there are to split into folds.
 
         Raises
         ------
@@ -36,8 +31,6 @@ class Decisions:
         """
         demand = demand_of("decisions", self)
         demand(self.folds >= 2, "folds", "must be 2 or more")
-        demand(not self.enabled or self.folds <= train_series, "folds",
-               f"only {train_series} series to split: dataset.train_series")  # fmt: skip
         demand(self.thresholds >= 1, "thresholds", "must be 1 or more")
         for key in ("dwell_seconds", "refractory_seconds"):
             values = getattr(self, key)

@@ -25,6 +25,7 @@ from pipeline.config.live import Live
 from pipeline.config.lstm import Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
+from pipeline.config.methods.lstm_correction import LstmCorrectionMethod
 from pipeline.config.parallel import Parallel
 from pipeline.config.protocol import Protocol
 from pipeline.config.stack import Stack
@@ -143,14 +144,15 @@ def check(config: Config) -> None:
     config.window.check()
     config.model.check()
     config.train.check(config.model)
-    config.stack.check(len(config.dataset.train_series))
-    config.decisions.check(len(config.dataset.train_series))
-    config.protocol.check(config.method, config.train, bool(config.stack.members))
-    demand_of("decisions", config.decisions)(
-        not (config.protocol.leaves_out and config.decisions.enabled), "enabled",
-        f"needs protocol=within_subject, not {config.protocol.kind.name}: thresholds are chosen on "
-        "a subject's own training series",
+    config.stack.check()
+    config.decisions.check()
+    demand_of("method", config.method)(
+        bool(config.stack.members) or not isinstance(config.method, LstmCorrectionMethod),
+        "kind", "is for a stack, whose first member it corrects; set stack.members",
     )  # fmt: skip
+    if "train_series" not in config.dataset.MAY_BE_EMPTY:  # else the files say how many there are
+        check_folds(config)
+    _check_new_subjects(config)
     config.live.check(config.stage.name)
     config.adapt.check(config.stage.name)
     config.parallel.check()
@@ -164,6 +166,38 @@ def check(config: Config) -> None:
            "stage=check is for a submission, and these data have none")  # fmt: skip
     demand(config.stage is not Stage.simulate or config.dataset.source == "simulated",
            "stage", "stage=simulate needs dataset=simulated")  # fmt: skip
+
+
+def _check_new_subjects(config: Config) -> None:
+    """Refuse a protocol that the recipe cannot follow."""
+    protocol = config.protocol
+    protocol.check(config.method, config.train, bool(config.stack.members))
+    demand_of("decisions", config.decisions)(
+        not (protocol.leaves_out and config.decisions.enabled), "enabled",
+        f"needs protocol=within_subject, not {protocol.kind.name}: thresholds are chosen on a "
+        "subject's own training series",
+    )  # fmt: skip
+
+
+def check_folds(config: Config) -> None:
+    """Refuse more folds than there are series to train on.
+
+    Parameters
+    ----------
+    config : Config
+        Its splits are names of series, without patterns.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, its value and what it must be.
+    """
+    there = len(config.dataset.train_series)
+    groups = {"stack": bool(config.stack.members), "decisions": bool(config.decisions.enabled)}
+    for name, wanted in groups.items():
+        group = getattr(config, name)
+        demand_of(name, group)(not wanted or group.folds <= there, "folds",
+                               f"only {there} series to split: dataset.train_series")  # fmt: skip
 
 
 def _values(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,13 +23,8 @@ class Stack:
         """The members; none for a recipe of one level."""
         return list(self.members or [])
 
-    def check(self, train_series: int) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be.
-
-        Parameters
-        ----------
-        train_series : int
-            How many series there are to split into folds.
 
         Raises
         ------
@@ -39,8 +34,6 @@ class Stack:
         demand = demand_of("stack", self)
         demand(self.every >= 1, "every", "must be 1 or more")
         demand(self.folds >= 2, "folds", "must be 2 or more")
-        demand(not self.members or self.folds <= train_series, "folds",
-               f"only {train_series} series to split: dataset.train_series")  # fmt: skip
         demand(self.members is None or bool(self.members), "members",
                "a stack needs members; stack=none is for a recipe of one level")  # fmt: skip
         demand(all(member.strip() for member in self.names), "members",

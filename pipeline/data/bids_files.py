@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data.bids_metadata import complete
+from pipeline.data.bids_metadata import complete, event_codes
 from pipeline.data.foreign_options import ForeignOptions
 from pipeline.data.foreign_reading import told_by_mne
 from pipeline.data.mne_files import ForeignSeries, chosen_series, companions, describe, resolve
@@ -119,7 +119,8 @@ def write_bids(folder: Path, recordings: Sequence[Recording], name: str, task: s
         New, or empty.
     recordings : sequence of Recording
         Each becomes ``sub-<subject>_task-<task>_run-<series>``, or ``acq-<series>`` where the
-        series is no number. Its labels are its events, with onset, duration, trial_type and value.
+        series is no number. Its labels are its events, with onset, duration, trial_type and value;
+        so are the spans that are left out.
     name : str
         Of the data set.
     task : str
@@ -140,7 +141,7 @@ def write_bids(folder: Path, recordings: Sequence[Recording], name: str, task: s
                 f"{key}, which is empty or taken; rename it"
             )
         seen[key] = each
-    codes = {event: number for number, event in enumerate(recordings[0].about.events, 1)}
+    codes = event_codes(recordings)
     for (subject, series), each in seen.items():
         raw = each.to_raw()
         which = {"run" if series.isdecimal() else "acquisition": series}

@@ -8,11 +8,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.recording import Recording
+from pipeline.data.recording import LEFT_OUT, Recording
 
 Json = dict[str, Any]
 PROJECT = "grasp-and-lift"
 UNKNOWN = "n/a"  # BIDS' word for it
+
+
+def event_codes(recordings: Sequence[Recording]) -> dict[str, int]:
+    """Give each event its number, and one to the spans that are left out, if there are any."""
+    left_out = any(each.kept is not None and not each.kept.all() for each in recordings)
+    names = (*recordings[0].about.events, *([LEFT_OUT] if left_out else []))
+    return {name: number for number, name in enumerate(names, 1)}
 
 
 def complete(folder: Path, recordings: Sequence[Recording], name: str, task: str) -> None:
@@ -33,7 +40,10 @@ def complete(folder: Path, recordings: Sequence[Recording], name: str, task: str
     """
     about = recordings[0].about
     events = ", ".join(about.events)
-    codes = {str(number): event for number, event in enumerate(about.events, 1)}
+    codes = event_codes(recordings)
+    levels = {event: f"the event {event}" for event in about.events}
+    if LEFT_OUT in codes:
+        levels[LEFT_OUT] = "not fit to be learned from or scored"
 
     def recording(stored: Json) -> Json:
         counted = {"MISCChannelCount": stored.pop("MiscChannelCount", 0)}
@@ -43,9 +53,8 @@ def complete(folder: Path, recordings: Sequence[Recording], name: str, task: str
         }  # fmt: skip
 
     def marks(stored: Json) -> Json:
-        levels = {event: f"the event {event}" for event in about.events}
         stored["trial_type"]["Levels"] = levels
-        stored["value"]["Levels"] = codes
+        stored["value"]["Levels"] = {str(code): event for event, code in codes.items()}
         return stored
 
     _rewrite(folder, "*_eeg.json", recording)
@@ -97,7 +106,8 @@ def _readme(recordings: Sequence[Recording], name: str, task: str) -> str:
     without = sum(each.events is None for each in recordings)
     minutes = sum(len(each.signal) for each in recordings) / about.rate / 60
     montage = f"the standard montage {about.montage} of MNE" if about.montage else "not known"
-    codes = "\n".join(f"- {event}: value {code}" for code, event in enumerate(about.events, 1))
+    numbered = event_codes(recordings).items()
+    codes = "\n".join(f"- {event}: value {code}" for event, code in numbered)
     return f"""{name}
 {"=" * len(name)}
 

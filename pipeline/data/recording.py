@@ -14,6 +14,9 @@ from pipeline.data.names import Id, series_name
 if TYPE_CHECKING:
     import mne
 
+LEFT_OUT = "BAD_left_out"
+"""Annotation of rows that are not fit to be learned from or scored; MNE leaves them out, too."""
+
 
 class DescribesRecordings(Protocol):
     """Has the fields of `Description`, as a data set of the configuration does."""
@@ -136,7 +139,8 @@ class Recording:
         -------
         mne.io.Raw
             Channels of type EEG in volts (``unit_volts`` a unit), at the montage's positions where
-            it has one; each run of an event's label is an annotation of that name.
+            it has one; each run of an event's label is an annotation of that name, and each run of
+            rows that are not kept one that MNE leaves out.
         """
         import mne
 
@@ -145,14 +149,18 @@ class Recording:
         raw = mne.io.RawArray(volts, info, verbose=False)
         if self.about.montage:
             raw.set_montage(self.about.montage, match_case=False, verbose=False)
+        runs = [(LEFT_OUT, run) for run in label_runs(~self.kept)] if self.kept is not None else []
         if self.events is not None:
-            onsets, lengths, names = [], [], []
             for column, event in enumerate(self.about.events):
-                for first, last in label_runs(self.events[:, column]):
-                    onsets.append(first / self.about.rate)
-                    lengths.append((last - first) / self.about.rate)
-                    names.append(event)
-            raw.set_annotations(mne.Annotations(onsets, lengths, names))
+                runs += [(event, run) for run in label_runs(self.events[:, column])]
+            rate = self.about.rate
+            raw.set_annotations(
+                mne.Annotations(
+                    [first / rate for _, (first, _) in runs],
+                    [(last - first) / rate for _, (first, last) in runs],
+                    [name for name, _ in runs],
+                )
+            )
         return raw
 
 

@@ -56,6 +56,13 @@ METHODS = {
         "LinearDetector",
         adaptation="pipeline.detectors.adaptation.linear",
     ),
+    "lstm_correction": Entry(
+        "pipeline.detectors.lstm.correction",
+        "CorrectionDetector",
+        gpu=True,
+        resumable=True,
+        random=True,
+    ),
     "lr": Entry("pipeline.detectors.linear", "LinearDetector"),
     "gru": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),
     "cnn": Entry("pipeline.detectors.tap_networks", "TapNetworkDetector", gpu=True, random=True),

@@ -1,9 +1,10 @@
 """Causal filters and filter banks: recordings to features.
 
-MNE designs the filters; SciPy applies them, because only SciPy can carry a filter's state from one
-chunk to the next. A filter starts from the first sample, as if the signal had always been there:
-one that starts at zero rings for seconds on the offset of an EEG amplifier. (Some published
-recipes do start at zero, and can be followed in it.)
+MNE designs the filters. `pipeline.features.sections` applies them, because MNE cannot carry a
+filter's state from one chunk to the next, and SciPy takes several times as long. A filter starts
+from the first sample, as if the signal had always been there: one that starts at zero rings for
+seconds on the offset of an EEG amplifier. (Some published recipes do start at zero, and can be
+followed in it.)
 """
 
 from __future__ import annotations
@@ -14,16 +15,10 @@ from functools import lru_cache
 
 import mne
 import numpy as np
-from scipy.signal import sosfilt, sosfilt_zi
+from scipy.signal import sosfilt_zi
 
 from pipeline.features.offset import coarse_offset
-
-try:
-    # private: what `sosfilt` itself calls, ten times as fast on a chunk of a few samples because
-    # the checks of `sosfilt` cost more than the filter
-    from scipy.signal._sosfilt import _sosfilt as run_sections
-except ImportError:  # another version of SciPy
-    run_sections = None
+from pipeline.features.sections import run_sections
 
 # Power is floored at one squared unit of the signal before its logarithm is taken: far below any
 # electrode's noise, and it keeps the first samples, whose power is 0, finite.
@@ -31,6 +26,9 @@ POWER_FLOOR = 1.0
 # And covariances at this share of the channels' mean power, in every direction: a montage that was
 # re-referenced has none in one of them.
 COVARIANCE_FLOOR = 0.01
+# Rows that go through all filters before the next ones do: as doubles, 32 channels of them fit into
+# a processor's second cache.
+BLOCK_ROWS = 4096
 
 
 @lru_cache(maxsize=256)
@@ -94,8 +92,8 @@ class CausalFilter:
     """
 
     def __init__(self, sos: np.ndarray) -> None:
-        self.sos = sos
-        self._steady = sosfilt_zi(sos)
+        self.sos = np.array(sos, dtype=np.float64, order="C")
+        self._steady = sosfilt_zi(self.sos)
 
     def start(self, first: np.ndarray) -> np.ndarray:
         """Give the state that an endless past equal to ``first`` would have left.
@@ -111,29 +109,31 @@ class CausalFilter:
         """
         return self._steady[:, None, :] * first[None, :, None]
 
-    def __call__(self, signal: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, signal: np.ndarray, state: np.ndarray, skip: int = 0, step: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Filter a chunk.
 
         Parameters
         ----------
-        signal : ndarray of float64, shape (C, n)
+        signal : ndarray of float64, shape (n, C)
             The chunk.
         state : ndarray, shape (n_sections, C, 2)
             From `start` or from the chunk before.
+        skip, step : int
+            Which rows are wanted: ``skip``, ``skip + step``, ...
 
         Returns
         -------
-        signal : ndarray, shape (C, n)
+        signal : ndarray, shape (n', C)
+            The filtered rows that are wanted.
         state : ndarray, shape (n_sections, C, 2)
         """
-        if not signal.shape[-1]:
-            return signal, state  # which scipy refuses
-        if run_sections is None:
-            return sosfilt(self.sos, signal, axis=-1, zi=state)
-        filtered = np.array(signal, dtype=np.float64, order="C")  # changed in place, as is `after`
-        after = np.array(state.transpose(1, 0, 2), order="C")
-        run_sections(self.sos, filtered, after)
-        return filtered, after.transpose(1, 0, 2)
+        kept = np.empty((len(range(skip, len(signal), step)), signal.shape[1]))
+        after = np.array(state, dtype=np.float64, order="C")
+        signal = np.ascontiguousarray(signal, dtype=np.float64)
+        run_sections(self.sos, signal, after, kept, skip, step)
+        return kept, after
 
 
 @dataclass
@@ -284,66 +284,77 @@ class FilterBank:
         """
         if state is None:
             state = self.start(signal[0])
-        rows, channels = signal.shape
+        offset = state.offset
+        seen = -(-state.rows // self.every)  # feature rows of the chunks before
+        after = -(-(state.rows + len(signal)) // self.every)
+        features = np.empty((after - seen, self.n_features(signal.shape[1])), dtype=np.float32)
+        for begin in range(0, len(signal), BLOCK_ROWS):
+            rows = -(-state.rows // self.every) - seen
+            state = self._block(signal[begin : begin + BLOCK_ROWS], state, features[rows:])
+        return self._with_offset(features, offset), state
+
+    def _block(self, signal: np.ndarray, state: BankState, features: np.ndarray) -> BankState:
+        """Turn a few rows into features, which are written into the first of `features`."""
+        channels = signal.shape[1]
         thin = signal[-state.rows % self.subsample :: self.subsample]
-        chunk = np.ascontiguousarray(np.asarray(thin, dtype=np.float64).T)
-        chunk = chunk - state.offset[:, None]
+        chunk = np.subtract(thin, state.offset, dtype=np.float64)
         seen = -(-state.rows // self.subsample)  # thinned rows of the chunks before
         skip = -seen % self.decimate
-        kept = len(range(skip, chunk.shape[1], self.decimate))
-        features = np.empty((kept, self.n_features(channels)), dtype=np.float32)
-        if not chunk.shape[1]:
-            return self._with_offset(features, state), replace(state, rows=state.rows + rows)
-        after = BankState(state.rows + rows, state.offset, None, [], [], [], [], [])
+        if not len(chunk):
+            return replace(state, rows=state.rows + len(signal))
+        features = features[: len(range(skip, len(chunk), self.decimate))]
+        after = BankState(state.rows + len(signal), state.offset, None, [], [], [], [], [])
         if self.drift is not None and state.drift is not None:
             slow, after.drift = self.drift(chunk, state.drift)
             chunk = chunk - slow
         column = 0
         for lowpass, past in zip(self.lowpass, state.lowpass, strict=True):
-            slow, past = lowpass(chunk, past)
+            slow, past = lowpass(chunk, past, skip, self.decimate)
             after.lowpass.append(past)
-            features[:, column : column + channels] = slow[:, skip :: self.decimate].T
+            features[:, column : column + channels] = slow
             column += channels
         for band, smooth, past, past_power in zip(
             self.band, self.smooth, state.band, state.smooth, strict=True
         ):
             inside, past = band(chunk, past)
-            power, past_power = smooth(np.square(inside), past_power)
+            power, past_power = smooth(np.square(inside), past_power, skip, self.decimate)
             after.band.append(past)
             after.smooth.append(past_power)
-            kept_power = np.maximum(power[:, skip :: self.decimate], 0.0)
-            features[:, column : column + channels] = np.log(kept_power + POWER_FLOOR).T
+            features[:, column : column + channels] = np.log(np.maximum(power, 0.0) + POWER_FLOOR)
             column += channels
         for band, past, past_products in zip(
             self.covariance_band, state.covariance_band, state.covariance, strict=True
         ):
-            inside, past = band(chunk, past)
+            inside, past = band(chunk, past, -seen % self.thin, self.thin)
             after.covariance_band.append(past)
-            after.covariance.append([])
-            thinned = inside[:, -seen % self.thin :: self.thin]
-            step = self.decimate // self.thin
-            ready = (-seen // self.thin) % step
-            covariance = np.empty((kept, channels, channels))
-            for i in range(channels):  # a row of the matrix at a time, to bound the memory
-                products, remembered = self.covariance_smooth(
-                    thinned[i:] * thinned[i], past_products[i]
-                )
-                after.covariance[-1].append(remembered)
-                kept_products = products[:, ready::step]
-                covariance[:, i, i:] = covariance[:, i:, i] = kept_products.T
+            covariance, remembered = self._covariances(inside, past_products, seen, len(features))
+            after.covariance.append(remembered)
             tangent = _log_covariance(covariance)
             features[:, column : column + tangent.shape[1]] = tangent
             column += tangent.shape[1]
-        return self._with_offset(features, state), after
+        return after
 
-    def _with_offset(self, features: np.ndarray, state: BankState) -> np.ndarray:
+    def _covariances(
+        self, signal: np.ndarray, past: list[np.ndarray], seen: int, kept: int
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Follow the channels' covariances, shape (n', C, C), in a band's thinned signal."""
+        step = self.decimate // self.thin
+        ready, channels = (-seen // self.thin) % step, signal.shape[1]
+        covariance, after = np.empty((kept, channels, channels)), []
+        for i in range(channels):  # a row of the matrix at a time, to bound the memory
+            products, remembered = self.covariance_smooth(
+                signal[:, i:] * signal[:, i, None], past[i], ready, step
+            )
+            after.append(remembered)
+            covariance[:, i, i:] = covariance[:, i:, i] = products
+        return covariance, after
+
+    def _with_offset(self, features: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Add the channels' offsets to the low-passes: nothing else lets them through."""
-        if self.drift is not None or not self.lowpass or not state.offset.any():
+        if self.drift is not None or not self.lowpass or not offset.any():
             return features
         exact = features.astype(np.float64)
-        exact[:, : len(self.lowpass) * len(state.offset)] += np.tile(
-            state.offset, len(self.lowpass)
-        )
+        exact[:, : len(self.lowpass) * len(offset)] += np.tile(offset, len(self.lowpass))
         return exact
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from pipeline.config.compose import compose_members
 from pipeline.config.dataset import Dataset
-from pipeline.config.options import Config, Stage, plain
+from pipeline.config.options import Config, Stage, check_folds, plain
 from pipeline.config.paths import path
 from pipeline.config.protocol import Evaluation
 from pipeline.data.names import Id, identity
@@ -98,7 +98,9 @@ def described(config: Config) -> Config:
     )  # fmt: skip
     data.check()
     config.filter.check(data.rate)
-    return replace(config, dataset=data)
+    config = replace(config, dataset=data)
+    check_folds(config)
+    return config
 
 
 class Context:

@@ -65,8 +65,14 @@ def inner_split(config: Config) -> list[str]:
     ConfigError
         If there is only one training series.
     """
-    series = list(config.dataset.train_series)
-    held_out = min(len(config.dataset.valid_series), len(series) // 2)
+    data, test = config.dataset, []
+    if "train_series" in data.MAY_BE_EMPTY:  # names may be patterns: the files say which there are
+        from pipeline.stages.context import described  # loads torch
+
+        data = described(config).dataset
+        test = [f"dataset.test_series={data.test_series}"]
+    series = list(data.train_series)
+    held_out = min(len(data.valid_series), len(series) // 2)
     if not held_out:
         raise ConfigError(
             f"dataset.train_series={series}: a study scores on some of them; give it two or more"
@@ -74,6 +80,7 @@ def inner_split(config: Config) -> list[str]:
     return [
         f"dataset.train_series={series[:-held_out]}",
         f"dataset.valid_series={series[-held_out:]}",
+        *test,
     ]
 
 

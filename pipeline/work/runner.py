@@ -18,7 +18,8 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from pipeline.errors import PipelineError
 from pipeline.work.engines import Engine, Local
 from pipeline.work.files import alone, content, contents, why
 from pipeline.work.keys import digest
-from pipeline.work.machine import threads
+from pipeline.work.machine import cores, threads
 from pipeline.work.messages import Outbox
 from pipeline.work.tasks import Task
 
@@ -132,8 +133,8 @@ def run(
     tasks, summary, stale = list(tasks), Summary(stage), []
     engine = engine or Local()
     _mend({path for task in tasks for path in task.inputs}, workers, say, engine)
-    for task in tasks:
-        inputs = contents(task.inputs)
+    inputs_of = _in_threads(lambda task: contents(task.inputs), tasks, workers)
+    for task, inputs in zip(tasks, inputs_of, strict=True):
         if is_fresh(task, inputs):
             summary.fresh.append(task.name)
         else:
@@ -147,14 +148,22 @@ def run(
     return summary
 
 
+def _in_threads(
+    function: Callable[[Any], Any], things: Sequence[Any], workers: int
+) -> Iterator[Any]:
+    """Give a function of each thing, in order; files are digested by several threads at once."""
+    with ThreadPoolExecutor(min(workers, cores())) as pool:
+        yield from pool.map(function, things)
+
+
 def _mend(files: set[Path], workers: int, say: Callable[[str], None], engine: Engine) -> None:
     """Make files again whose bytes are not those that were recorded when they were made."""
     makers: dict[Path, Task] = {}
-    for path in sorted(files):
-        if path not in _made:
-            continue
+    ours = sorted(path for path in files if path in _made)
+    there = _in_threads(lambda path: content(path) if path.is_file() else None, ours, workers)
+    for path, now in zip(ours, there, strict=True):
         maker, known = _made[path]
-        if not path.is_file() or content(path) != known:
+        if now != known:
             say(f"{path}: is damaged (its bytes have changed); making it again")
             makers[maker.manifest] = maker
     for manifest in makers:

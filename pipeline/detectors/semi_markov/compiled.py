@@ -1,35 +1,22 @@
 """The recursion over a chain's states, compiled: the inner loops of `belief`.
 
-Everything here takes plain arrays, so that numba (https://numba.pydata.org) makes machine code of
-it. `advance` is the only entry. It does rows one after the other, so a series gives the same bytes
-however it is cut. `pipeline.detectors.semi_markov.belief` says what the arrays mean.
+Everything here takes plain arrays, so that numba can make machine code of it. `advance` is the only
+entry. It does rows one after the other, so a series gives the same bytes however it is cut.
+`pipeline.detectors.semi_markov.belief` says what the arrays mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
 
-HOW: dict[str, Any] = {
-    "fastmath": {"reassoc", "nsz", "contract"},
-    "error_model": "numpy",
-    "nogil": True,
-}
+from pipeline.data import compiled
+
+FAST = {"reassoc", "nsz", "contract"}
 
 # The functions that `advance` calls become a part of it. Compiled by themselves they would add up
 # in one order where `advance` is compiled, and in another one where it comes from the disk.
-part = njit(inline="always", **HOW)
-
-
-def kept(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function, and keep the machine code on disk where there is a place for it."""
-    try:
-        return njit(cache=True, **HOW)(function)
-    except RuntimeError:  # neither the program's folder nor the user's can be written
-        return njit(**HOW)(function)
+part = compiled.part(fastmath=FAST)
+kept = compiled.compiled(fastmath=FAST)
 
 
 @kept

@@ -36,10 +36,10 @@ CHOICES = sorted(
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_composes(tmp_path, choice):
-    # One network per subject says nothing of a new one; a correction needs a member.
-    more = {"method=lstm_correction": ["stack=members"]}.get(choice, [])
-    able = ["experiment=fbl_lda"] if choice.startswith("protocol=") else []
-    make_config(tmp_path, *able, choice, *more)
+    # What corrects a stack's member needs one; one network per subject says nothing of a new one.
+    needed = {"method=lstm_correction": "stack=members"}
+    more = "experiment=fbl_lda" if choice.startswith("protocol=") else needed.get(choice)
+    make_config(tmp_path, choice, *([more] if more else []))
 
 
 def test_what_corrects_a_member_needs_one(tmp_path):

@@ -153,12 +153,7 @@ def check(config: Config) -> None:
     )  # fmt: skip
     if "train_series" not in config.dataset.MAY_BE_EMPTY:  # else the files say how many there are
         check_folds(config)
-    config.protocol.check(config.method, config.train, bool(config.stack.members))
-    demand_of("decisions", config.decisions)(
-        not (config.protocol.leaves_out and config.decisions.enabled), "enabled",
-        f"needs protocol=within_subject, not {config.protocol.kind.name}: thresholds are chosen on "
-        "a subject's own training series",
-    )  # fmt: skip
+    _check_new_subjects(config)
     demand(not (config.protocol.leaves_out and config.explain), "explain",
            f"needs protocol=within_subject, not {config.protocol.kind.name}: it shows models that "
            "the subject's own series teach")  # fmt: skip
@@ -175,6 +170,17 @@ def check(config: Config) -> None:
            "stage=check is for a submission, and these data have none")  # fmt: skip
     demand(config.stage is not Stage.simulate or config.dataset.source == "simulated",
            "stage", "stage=simulate needs dataset=simulated")  # fmt: skip
+
+
+def _check_new_subjects(config: Config) -> None:
+    """Refuse a protocol that the recipe cannot follow."""
+    protocol = config.protocol
+    protocol.check(config.method, config.train, bool(config.stack.members))
+    demand_of("decisions", config.decisions)(
+        not (protocol.leaves_out and config.decisions.enabled), "enabled",
+        f"needs protocol=within_subject, not {protocol.kind.name}: thresholds are chosen on a "
+        "subject's own training series",
+    )  # fmt: skip
 
 
 def check_folds(config: Config) -> None:

@@ -154,9 +154,6 @@ def check(config: Config) -> None:
     if "train_series" not in config.dataset.MAY_BE_EMPTY:  # else the files say how many there are
         check_folds(config)
     _check_new_subjects(config)
-    demand(not (config.protocol.leaves_out and config.explain), "explain",
-           f"needs protocol=within_subject, not {config.protocol.kind.name}: it shows models that "
-           "the subject's own series teach")  # fmt: skip
     config.live.check(config.stage.name)
     config.adapt.check(config.stage.name)
     config.parallel.check()
@@ -181,6 +178,11 @@ def _check_new_subjects(config: Config) -> None:
         f"needs protocol=within_subject, not {protocol.kind.name}: thresholds are chosen on a "
         "subject's own training series",
     )  # fmt: skip
+    if protocol.leaves_out and config.explain:
+        raise ConfigError(
+            f"explain={config.explain}: needs protocol=within_subject, not {protocol.kind.name}: it shows models "
+            "that the subject's own series teach"
+        )
 
 
 def check_folds(config: Config) -> None:

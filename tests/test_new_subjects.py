@@ -20,6 +20,7 @@ from pipeline.config.kinds import methods
 from pipeline.config.lstm import Scaler, Scope
 from pipeline.config.protocol import Evaluation, Protocol, refusal
 from pipeline.detectors.adaptation import linear as linear_adaptation
+from pipeline.detectors.adaptation import semi_markov as semi_markov_adaptation
 from pipeline.detectors.adaptation.adapt import adapt
 from pipeline.detectors.adaptation.hybrid import halves
 from pipeline.detectors.adaptation.semi_markov import Others, fit_own
@@ -219,7 +220,8 @@ def test_the_others_count_as_told(folder, monkeypatch):
     np.testing.assert_allclose(ours.predict(new, NEW), alone.predict(new, NEW), atol=1e-3)
 
 
-def test_chains_are_averaged_and_a_chain_alone_stays_itself(folder):
+def test_chains_are_averaged_and_a_chain_alone_stays_itself(folder, monkeypatch):
+    monkeypatch.setattr(semi_markov_adaptation, "UNSEEN_TRUST", 1.0)
     (fitted,) = known("semi_markov", folder)
     chain = fitted.chains[1]
     alone = Others.of([replace(fitted, chains={1: chain})], OPTIONS["semi_markov"]).chain

@@ -180,8 +180,8 @@ def _check_new_subjects(config: Config) -> None:
     )  # fmt: skip
     if protocol.leaves_out and config.explain:
         raise ConfigError(
-            f"explain={config.explain}: needs protocol=within_subject, not {protocol.kind.name}: it "
-            "shows models that the subject's own series teach"
+            f"explain={config.explain}: needs protocol=within_subject, not {protocol.kind.name}: "
+            "it shows models that the subject's own series teach"
         )
 
 

@@ -25,8 +25,8 @@ def test_a_variant_of_the_stack_leaves_out_what_it_says():
         name: compose(list(v)).stack.members for name, v in ablation.variants("stack").items()
     }
     whole = set(members["`stack`"])
-    assert whole - set(members["without the network a subject"]) == {"lstm"}
-    assert all("lda" not in m and "lr" not in m for m in members["without the linear members"])
+    assert whole - set(members["without one network per subject"]) == {"lstm"}
+    assert all("lda" not in m and "lr" not in m for m in members["without the linear member"])
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.5])

@@ -28,7 +28,7 @@ def numbers(node: ast.AST) -> Iterator[int | float]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Slice):
             continue
-        if isinstance(child, ast.Call) and getattr(child.func, "id", "") == "round":
+        if isinstance(child, ast.Call) and ast.unparse(child.func) in ("round", "np.round"):
             yield from numbers(child.args[0])
             continue
         if isinstance(child, ast.keyword) and child.arg == "figsize":

@@ -61,12 +61,18 @@ def test_a_network_is_not_run_as_code():
     assert not faults("network.eval()")
 
 
-# Python tells of every class that is unpickled, and of every address that is listened at.
+# Python tells of every class that is unpickled, and of every address that is listened at. Numba
+# reads machine code of this program from beside it, as Python reads bytecode.
 WATCHED = """
 import sys
 told = []
+def for_numba():
+    frame = sys._getframe()
+    while frame and not frame.f_code.co_filename.endswith("numba/core/caching.py"):
+        frame = frame.f_back
+    return frame is not None
 def watch(event, arguments):
-    if event == "pickle.find_class":
+    if event == "pickle.find_class" and not for_numba():
         told.append(f"unpickled {arguments}")
     if event == "socket.bind" and isinstance(arguments[1], tuple):
         if arguments[1][0] not in ("127.0.0.1", "::1", "localhost"):

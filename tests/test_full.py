@@ -14,6 +14,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib.externals.loky import get_reusable_executor
 
 from pipeline.bench import cost_model, full, measured_runs, process_tree
 from pipeline.bench import read as bench_read
@@ -145,6 +146,7 @@ def test_the_report_has_coefficients_errors_and_what_more_data_would_take():
 
 def test_memory_is_that_of_the_whole_tree_and_its_peak_is_forgotten_once_taken(monkeypatch):
     monkeypatch.setattr(process_tree, "EVERY", 0.02)
+    get_reusable_executor().shutdown()  # workers that other tests have left
     held = (
         "import sys, time; held = b'x' * (60 << 20); print('there', flush=True); sys.stdin.read()"
     )
@@ -163,7 +165,7 @@ def test_memory_is_that_of_the_whole_tree_and_its_peak_is_forgotten_once_taken(m
             after = process_tree.Peak()
             while not after.root:
                 after = watch.take()
-            assert after.child == 0
+            assert after.child < 60 / 1024  # others may be helpers of other tests
         finally:
             watch.close()
 

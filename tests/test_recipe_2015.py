@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import signal as sp
 
 from pipeline.config.compose import compose
@@ -26,6 +27,7 @@ def test_the_networks_have_the_published_number_of_parameters(experiment, parame
 
 def test_every_parameter_starts_within_its_range_and_the_forget_gate_open():
     model = compose(["experiment=paszke2015"]).model
+    torch.manual_seed(0)
     network = make_network(**network_arguments(model, 32, 6))
     for name, parameter in network.named_parameters():
         values = parameter.detach()

@@ -50,6 +50,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "evidence taken at its word": ("method.trust=1",),
     },
     "stack": {
+        "logits of its own, no correction": ("method=lstm",),
         "one network at the second level": ("model.networks=1",),
         "a second level a subject": ("train.scope=subject",),
         "a second level that sees 4 s": ("window.length=50", "window.burn_in=15"),
@@ -58,11 +59,9 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
 # Members of the stack that are left out together: those that contain one of these words.
 LEFT_OUT = {
     "without the semi-Markov chain": {"semi_markov"},
-    "without the linear members": {"fbl_lda"},
-    "without the network a subject": {"lstm"},
-    "without covariances": {"filter=covariance"},
-    "without the convolution": {"lstm_conv"},
-    "without the second seed": {"seed=1"},
+    "without the linear member": {"fbl_lda"},
+    "without one network per subject": {"lstm"},
+    "without one network for all": {"lstm_global"},
 }
 
 

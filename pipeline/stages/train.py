@@ -14,7 +14,6 @@ import pandas as pd
 from pipeline.config.lstm import Scaler, Scope
 from pipeline.data.names import series_name
 from pipeline.detectors.base import Detector, FitData, Line
-from pipeline.detectors.registry import METHODS
 from pipeline.features.feature_series import FeatureSeries
 from pipeline.results.scoring import held_out_line
 from pipeline.stages.jobs import Job, Key, logits_file, place
@@ -77,8 +76,9 @@ def tasks(context: Context, found: Sequence[Series], planned: Sequence[Job]) -> 
             Task(
                 place(context, job), job.name, (*files, *twin), job.outputs(), work,
                 {
-                    "job": job, "kind": config.method.kind, "seed": config.seed,
-                    "options": config.detector_options, "device": config.device,
+                    "job": job, "kind": config.method.kind, "detector": (entry.module, entry.name),
+                    "seed": config.seed, "options": config.detector_options,
+                    "device": config.device,
                 },
                 weight=float(config.train.epochs) if entry.resumable else 1.0,
                 threads=config.threads, resumable=entry.resumable, verify=True,
@@ -93,6 +93,7 @@ def work(
     *,
     job: Job,
     kind: str,
+    detector: tuple[str, str],
     options: Any,
     seed: int,
     device: str,
@@ -112,6 +113,9 @@ def work(
         On what.
     kind : str
         The method, a key of `pipeline.detectors.registry.METHODS`.
+    detector : (str, str)
+        Module and class that learn. The registry is not asked here: a new method in it would fit
+        all others anew.
     options : dataclass
         The method's.
     seed : int
@@ -134,10 +138,11 @@ def work(
         shared=[series.moments for series in series_of(job.scale)], events=job.events, seed=seed,
         device=device, epochs=_chosen_epochs(job.history), scratch=scratch, report=report,
     )  # fmt: skip
+    learner: type[Detector] = getattr(import_module(detector[0]), detector[1])
     if job.others:
-        fitted, history = _adapted(data, job, kind, options)
+        fitted, history = _adapted(data, job, kind, learner, options)
     else:
-        fitted, history = METHODS[kind].load().fit(data, options)
+        fitted, history = learner.fit(data, options)
     for series in [*data.held_out, *series_of(job.test)]:
         logits = fitted.predict(series.features, series.subject)
         np.save(scratch / logits_file((series.subject, series.series)), logits)
@@ -147,11 +152,12 @@ def work(
     fitted.save(scratch / job.model)
 
 
-def _adapted(data: FitData, job: Job, kind: str, options: Any) -> tuple[Detector, list[Line]]:
+def _adapted(
+    data: FitData, job: Job, kind: str, learner: type[Detector], options: Any
+) -> tuple[Detector, list[Line]]:
     """Adapt other subjects' models to a new one."""
     # Not imported above: what is fitted within subjects does not depend on it.
     module = import_module("pipeline.detectors.adaptation.adapt")
-    learner = METHODS[kind].load()
     known = [learner.load(path) for path in job.others]
     return module.adapt(kind, known, data, job.subject, options)
 

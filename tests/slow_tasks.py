@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
+from joblib import delayed
+
+from pipeline.work.engines import Local
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
 
@@ -30,3 +34,13 @@ def slow_tasks(tmp_path, count=3):
         Task(folder, f"t{i}", (), (f"{i}.txt",), slow, {"number": i, "log": log}, resumable=True)
         for i in range(count)
     ]
+
+
+def who(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def whose(folder: Path) -> tuple[int, set[int]]:
+    """Do two tasks with the local engine; tell who asked, and who did them."""
+    return os.getpid(), set(Local().do([delayed(who)(0.3), delayed(who)(0.3)], 2, folder))

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.config.paths import PROJECT
@@ -24,7 +25,7 @@ from pipeline.work.machine import PARALLEL, cores
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
 from tests.conftest import LIMIT
-from tests.slow_tasks import quiet, slow_tasks
+from tests.slow_tasks import quiet, slow_tasks, whose
 
 pytestmark = pytest.mark.slow
 
@@ -381,3 +382,10 @@ def test_two_inputs_of_one_name_are_both_looked_at(tmp_path):
     files[0].write_text("changed", encoding="utf-8")
     after = contents((*files, tmp_path / "b.npy"))
     assert {name for name in before if before[name] != after[name]} == {"one/a.npy"}
+
+
+def test_a_worker_has_workers_of_its_own(tmp_path):
+    """As in a sweep's job: joblib by itself would take threads there, which share a seed."""
+    ((asked, did),) = Parallel(n_jobs=2, backend="loky")([delayed(whose)(tmp_path)])
+    assert asked != os.getpid()
+    assert len(did - {asked, os.getpid()}) == 2

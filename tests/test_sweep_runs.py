@@ -178,14 +178,14 @@ def test_processes_that_make_the_same_store_at_once_lose_no_run(tmp_path):
 def test_parallel_jobs_on_a_fresh_store_lose_no_run_and_one_that_fails_stops_no_other(
     tmp_path,
 ):
-    """Through the command line, with workers of workers; nothing is left in the shell's folder."""
+    """Through the command line; nothing is left in the shell's folder."""
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     (tmp_path / "shell").mkdir()
     small = [o for o in small_recipe("fbl_lda") if not o.startswith(("tracking", "workers"))]
     done = subprocess.run(
         [
             sys.executable, "-m", "pipeline", "-m", *small, "seed=0,1,-1",
-            "workers=2", "stage=evaluate", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+            "workers=1", "stage=evaluate", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
             f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}",
             f"tracking.uri={uri}", "tracking.system_metrics=false",
         ],

@@ -231,12 +231,12 @@ print(get_telemetry_client() is None, os.environ["MLFLOW_DISABLE_TELEMETRY"])
 def test_telemetry_is_off_unless_asked_for(module):
     known = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI", "GITHUB_ACTIONS")
     clean = {k: v for k, v in os.environ.items() if k not in (*known, "PYTEST_CURRENT_TEST")}
-    order = ["after", "first"] if module.endswith("mlflow_model") else ["after"]
-    for environment, expected in (
-        *((clean, "True true") for _ in order),
-        ({**clean, "MLFLOW_DISABLE_TELEMETRY": "false"}, "False false"),
-    ):
-        which = order.pop() if order else "after"
+    asked = {**clean, "MLFLOW_DISABLE_TELEMETRY": "false"}
+    cases = {
+        "pipeline.tracking.runs": [("after", clean, "True true"), ("after", asked, "False false")],
+        "pipeline.serving.mlflow_model": [("first", clean, "True true")],
+    }
+    for which, environment, expected in cases[module]:
         done = subprocess.run(
             [sys.executable, "-c", TELEMETRY.format(module=module), which],
             env=environment, cwd=PROJECT, capture_output=True, text=True, check=True,

@@ -22,10 +22,11 @@ from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.live import run as live_run
 from pipeline.live.channels import Announced, select
 from pipeline.live.lsl import load_lsl
-from pipeline.live.model import USUAL_THRESHOLD, chosen_settings, find_model
+from pipeline.live.model import USUAL_THRESHOLD, chosen_settings
 from pipeline.live.recorded import RecordedFeed, read_recording
 from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.record import Given, next_step
+from pipeline.tracking.logged_recipe import find_recipe
 from tests.conftest import COMPETITION
 
 ABOUT = Description(("Fp1", "C3", "Cz"), ("reach",), 500.0, 1e-7, "standard_1005")
@@ -195,12 +196,14 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch
 
 def test_a_folder_without_a_recipe_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"live.model=.*no folder with recipe.json"):
-        find_model(str(tmp_path), tmp_path, None)
+        find_recipe(str(tmp_path), tmp_path, None, "live.model")
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path):
     with pytest.raises(PipelineError, match="models:/x@champion"):
-        find_model("models:/x@champion", tmp_path, f"sqlite:///{tmp_path / 'none.db'}")
+        find_recipe(
+            "models:/x@champion", tmp_path, f"sqlite:///{tmp_path / 'none.db'}", "live.model"
+        )
     assert not list(tmp_path.iterdir())
 
 

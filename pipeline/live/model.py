@@ -56,7 +56,7 @@ def load(options: Live, uri: str | None) -> LiveModel:
     """
     assert options.model is not None
     with TemporaryDirectory() as scratch:
-        folder = find_model(options.model, Path(scratch), uri)
+        folder = find_recipe(options.model, Path(scratch), uri, "live.model")
         recipe = FittedRecipe.load(folder)
         settings, decided_by = chosen_settings(options, recipe, folder)
     subject = identity(options.subject)
@@ -66,26 +66,6 @@ def load(options: Live, uri: str | None) -> LiveModel:
             f"live.subject={subject}: none that the recipe was fitted on; choose from {known}"
         )
     return LiveModel(recipe, subject, settings, decided_by)
-
-
-def find_model(model: str, scratch: Path, uri: str | None) -> Path:
-    """Give the folder of a fitted recipe.
-
-    Parameters
-    ----------
-    model : str
-        An address in MLflow, or a folder with ``recipe.json``.
-    scratch : Path
-        Where files are put that do not lie on this machine.
-    uri : str or None
-        Of MLflow's store.
-
-    Raises
-    ------
-    PipelineError
-        If there is no such model.
-    """
-    return find_recipe(model, scratch, uri, "live.model")
 
 
 def chosen_settings(options: Live, recipe: FittedRecipe, folder: Path) -> tuple[Settings, str]:

@@ -6,6 +6,7 @@ import platform
 import re
 import statistics
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def write_between(path: Path, marker: str, text: str) -> None:
     found = _between(path, marker)
     new = found.string[: found.start(2)] + text + found.string[found.end(2) :]
     write_whole(path, lambda hidden: write_text(hidden, new))
+
+
+def renewed(old: Iterable[str], new: Iterable[str], order: Sequence[str]) -> list[str]:
+    """Put new lines of a table in the place of old ones of the same name.
+
+    Parameters
+    ----------
+    old, new : iterable of str
+        Lines; the first cell is the name, as code or not.
+    order : sequence of str
+        The names in the table's order; a line of another name, such as the head, is left out.
+    """
+    lines = {line.split("|")[1].strip("` "): line for line in (*old, *new) if line.startswith("|")}
+    return [lines[name] for name in order if name in lines]
 
 
 def _between(path: Path, marker: str) -> re.Match[str]:

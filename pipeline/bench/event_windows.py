@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
+from scipy.special import logit
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -178,16 +179,15 @@ def said_by_lda(
         held_out = train & (windows.series == series)
         others = train & ~held_out
         model = discriminant().fit(last[others], windows.event[others])
-        said[held_out, 0] = logit(model.predict_proba(last[held_out]))
+        said[held_out, 0] = log_odds(model.predict_proba(last[held_out]))
     model = discriminant().fit(last[train], windows.event[train])
-    said[test, 0] = logit(model.predict_proba(last[test]))
+    said[test, 0] = log_odds(model.predict_proba(last[test]))
     return said
 
 
-def logit(probabilities: NDArray) -> NDArray:
+def log_odds(probabilities: NDArray) -> NDArray:
     """Give log-odds, of 1e-6 at least and at most 1 - 1e-6."""
-    inside = np.clip(probabilities, 1e-6, 1 - 1e-6)
-    return np.log(inside / (1 - inside))
+    return logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
 
 
 def network_answers(

@@ -45,12 +45,8 @@ def between(text: str, marker: str) -> str:
 
 def table_rows(text: str) -> list[list[str]]:
     """Give the cells of a Markdown table, row by row, without its head."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table_lines(text)]
-
-
-def table_lines(text: str) -> list[str]:
-    """Give the lines of a Markdown table, without its head."""
-    return [line for line in text.splitlines() if line.startswith("|")][2:]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def figures(benchmark: str) -> dict[str, tuple[str, str, str]]:

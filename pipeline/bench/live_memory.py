@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from pipeline.bench.document import read_between, write_between
+from pipeline.bench.document import read_between, renewed, write_between
 from pipeline.bench.live import DOC, RECIPES, TRIALS, fit_in_haste, in_haste, simulated
 from pipeline.bench.methods import chosen_recipes
 from pipeline.errors import ConfigError, PipelineError
@@ -94,11 +94,8 @@ def main(arguments: list[str]) -> None:
             made = line(recipe, alone.submit(measure, recipe, minutes, overrides).result())
         print(made, flush=True)
         if not overrides:
-            old = read_between(DOC, MARK).splitlines()
-            lines = {each.split("`")[1]: each for each in old if each.startswith("| `")}
-            lines[recipe] = made
-            ordered = [lines[each] for each in RECIPES if each in lines]
-            write_between(DOC, MARK, "\n".join([*HEAD, *ordered, ""]))
+            rows = renewed(read_between(DOC, MARK).splitlines(), [made], RECIPES)
+            write_between(DOC, MARK, "\n".join([*HEAD, *rows, ""]))
 
 
 if __name__ == "__main__":

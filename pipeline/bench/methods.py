@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.bench import front_page
-from pipeline.bench.document import machine, read_between, write_between
+from pipeline.bench.document import machine, read_between, renewed, write_between
 from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
 from pipeline.config.paths import PROJECT
@@ -178,8 +178,8 @@ def main(arguments: list[str]) -> None:
     )
     print("\n".join(table), below, sep="\n")
     if len(subjects) == MOST_SUBJECTS:  # the documents show the full size only
-        known = front_page.table_lines(read_between(DOC, MARK))
-        write_between(DOC, MARK, "\n".join([*table[:2], *joined(known, table[2:]), below]))
+        lines = renewed(read_between(DOC, MARK).splitlines(), table[2:], COMPARED)
+        write_between(DOC, MARK, "\n".join([*table[:2], *lines, below]))
         points = {
             name: (float(minutes), float(auc))
             for name, (auc, _, minutes) in front_page.figures(DOC.read_text("utf-8")).items()
@@ -188,12 +188,6 @@ def main(arguments: list[str]) -> None:
         front_page.write_methods()
         tracker.files([DOC, PICTURE])
     tracker.close()
-
-
-def joined(old: list[str], new: list[str]) -> list[str]:
-    """Join two tables' lines, each of a recipe: the new ones count, in the order of `COMPARED`."""
-    lines = {line.split("|")[1].strip(): line for line in (*old, *new)}
-    return [lines[recipe] for recipe in COMPARED if recipe in lines]
 
 
 def _draw(path: Path, points: dict[str, tuple[float, float]]) -> None:

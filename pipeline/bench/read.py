@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib.externals.loky import get_reusable_executor
 from scipy.signal import sosfilt
 from tqdm import tqdm
 
@@ -78,6 +79,7 @@ def stages(config: Config, found: Sequence[Series], folder: Path) -> Seconds:
 
     started = sum(took(in_folder(config, folder / "warm"), found[:WARM]))
     read, filtered = took(in_folder(config, folder), found[WARM:])
+    get_reusable_executor().shutdown()  # this process ends with its workers, which wait for minutes
     return Seconds(started, read, filtered)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from pipeline.config.demand import demand_of
+from pipeline.config.live import in_group
 from pipeline.errors import ConfigError
 
 STAGE = "adapt"
@@ -33,8 +34,6 @@ class Adapt:
     model: str | None = None
     subject: Any = None
     series: list[Any] = field(default_factory=list)
-
-    NAMES: ClassVar[tuple[str, ...]] = ("model", "subject", "series")
 
     def check(self, stage: str) -> None:
         """Refuse values that cannot be.
@@ -96,7 +95,4 @@ def full_keys(arguments: list[str]) -> list[str]:
     """Write ``adapt.`` before the keys that may leave it out with ``stage=adapt``."""
     if f"stage={STAGE}" not in arguments:
         return arguments
-    return [
-        f"adapt.{each}" if "=" in each and each.partition("=")[0] in Adapt.NAMES else each
-        for each in arguments
-    ]
+    return in_group(arguments, "adapt", Adapt)

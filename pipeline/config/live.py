@@ -172,8 +172,13 @@ def full_keys(arguments: list[str]) -> list[str]:
     """
     if not {f"stage={stage}" for stage in STAGES} & set(arguments):
         return arguments
-    names = {each.name for each in fields(Live)}
+    return in_group(arguments, "live", Live)
+
+
+def in_group(arguments: list[str], group: str, options: type) -> list[str]:
+    """Write a group before those keys of a command line that name one of its options."""
+    names = {each.name for each in fields(options)}
     return [
-        f"live.{each}" if each.partition("=")[1] and each.partition("=")[0] in names else each
+        f"{group}.{each}" if each.partition("=")[1] and each.partition("=")[0] in names else each
         for each in arguments
     ]

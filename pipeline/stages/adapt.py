@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config.compose import recipe_groups, with_recipe
+from pipeline.config.compose import with_recipe
 from pipeline.config.options import Config
 from pipeline.config.paths import path
 from pipeline.config.protocol import Evaluation, Protocol, refusal
@@ -27,7 +27,7 @@ from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find
 from pipeline.stages.jobs import Job, place
-from pipeline.stages.record import DECISIONS
+from pipeline.stages.record import DECISIONS, origin_of
 from pipeline.tracking.logged_recipe import find_recipe
 from pipeline.tracking.models import FittedModel
 from pipeline.work.files import contents
@@ -209,11 +209,10 @@ def _adapt(context: Context, kept: Path, stored: dict[str, Any]) -> Path:
 def _export(context: Context, kept: Path, model: Path, subject: Id, folder: Path) -> None:
     """Write the new subject's recipe; the folder is there when all of it is."""
     config, hidden = context.config, folder.with_name(f".{os.getpid()}.{folder.name}")
-    origin = {"protocol": config.protocol.kind.name, "groups": recipe_groups(config)}
     try:
         export(
             hidden, context.about, context.every, context.bank, config.method.kind,
-            {model: [subject]}, 0, origin=origin,
+            {model: [subject]}, 0, origin=origin_of(config),
         )  # fmt: skip
         if (kept / DECISIONS).is_file():
             shutil.copyfile(kept / DECISIONS, hidden / DECISIONS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from pipeline.work.files import contents
 from pipeline.work.keys import digest
 
 if TYPE_CHECKING:
+    from pipeline.config.options import Config
     from pipeline.data.series import Series
     from pipeline.stages.context import Context
 
@@ -157,6 +158,11 @@ def next_step(context: Context, found: Sequence[Series], given: Given | None) ->
     return lines
 
 
+def origin_of(config: Config) -> dict[str, Any]:
+    """Say how a recipe of one level was fitted, which ``stage=adapt`` reads."""
+    return {"protocol": config.protocol.kind.name, "groups": recipe_groups(config)}
+
+
 def export_recipe(context: Context, found: Sequence[Series], folder: Path) -> None:
     """Copy what predicts the test series into a folder; `FittedRecipe.load` reads it.
 
@@ -170,16 +176,13 @@ def export_recipe(context: Context, found: Sequence[Series], folder: Path) -> No
         New; a stack's members go into its ``member0``, ``member1``, ...
     """
     planned = last_jobs(context, found)
-    models = {
-        place(context, job).path / job.model: job.subjects for job in last_jobs(context, found)
-    }
+    models = {place(context, job).path / job.model: job.subjects for job in planned}
     bank = None if context.members else context.bank
     kind = context.config.method.kind
-    config = context.config
-    origin = {"protocol": config.protocol.kind.name, "groups": recipe_groups(config)}
     export(
         folder, context.about, context.every, bank, kind, models, len(context.members),
-        unseen=any(job.unseen for job in planned), origin=None if context.members else origin,
+        unseen=any(job.unseen for job in planned),
+        origin=None if context.members else origin_of(context.config),
     )  # fmt: skip
     for number, member in enumerate(context.members):
         export_recipe(member, found, folder / f"member{number}")

@@ -124,18 +124,23 @@ def reached(modules: Iterable[str]) -> tuple[list[str], list[str]]:
     return sorted(found), sorted(outside - sys.stdlib_module_names)
 
 
+@lru_cache(maxsize=1)
+def _installed() -> list[tuple[metadata.Distribution, str]]:
+    """Give the installed distributions, each with the list of its files."""
+    return [(each, f"\n{each.read_text('RECORD') or ''}") for each in metadata.distributions()]
+
+
 def _distributions(package: str) -> set[str]:
     """Name the installed distributions whose files an import name stands for.
 
     `importlib.metadata.packages_distributions` does it for all names at once, and takes longer than
     all the rest here.
     """
-    found = set()
-    for each in metadata.distributions():
-        files = f"\n{each.read_text('RECORD') or ''}"
-        if f"\n{package}/" in files or f"\n{package}.py," in files:
-            found.add(each.name)
-    return found
+    return {
+        each.name
+        for each, files in _installed()
+        if f"\n{package}/" in files or f"\n{package}.py," in files
+    }
 
 
 @lru_cache(maxsize=256)

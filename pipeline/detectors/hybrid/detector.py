@@ -74,7 +74,7 @@ class HybridDetector:
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
-        said = self.chains.predict(features, subject)
+        said = self.beside(features, subject)
         return self.network.predict(np.concatenate([features, said], axis=1), subject)
 
     def event_scores(self, features: np.ndarray, subject: Id) -> np.ndarray:

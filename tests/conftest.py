@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import logging
 import os
@@ -34,6 +35,16 @@ from pipeline.detectors.base import FitData
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.results import decision_figures, explained_figures, figures
 from pipeline.tracking import store
+
+gc.disable()  # until all is imported: it would look at all modules again and again
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Look no more at what has been imported, which stays, whenever memory is freed."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -28,47 +30,50 @@ def fit(fitted, options, **changes):
     return TapNetworkDetector.fit(fit_data(fitted, **changes), options)
 
 
-FITTED = {
-    name: fit([tapped_series(1, n) for n in (1, 2, 3)], method(name))[0]
-    for name in ("gru_taps", "hochberg_cnn")
-}
+NAMES = ("gru_taps", "hochberg_cnn")
 
 
-@pytest.mark.parametrize("name", FITTED)
+@cache
+def fitted_detector(name):
+    return fit([tapped_series(1, n) for n in (1, 2, 3)], method(name))[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_event_that_shows_is_found_in_a_series_never_seen(name):
     new = tapped_series(1, 9)
-    result = score(new.labels, FITTED[name].predict(new.features, 1), ("one", "two"))
+    result = score(new.labels, fitted_detector(name).predict(new.features, 1), ("one", "two"))
     assert result.row()["one"] > 0.8
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", NAMES)
 @given(t=st.integers(0, 598))
 @settings(max_examples=10, deadline=None)
 def test_no_prediction_sees_a_later_row(name, t):
     before = tapped_series(1, 5).features
     after = before.copy()
     after[t + 1 :] = 1e3
-    first, second = (FITTED[name].predict(x, 1) for x in (before, after))
+    first, second = (fitted_detector(name).predict(x, 1) for x in (before, after))
     np.testing.assert_array_equal(first[: t + 1], second[: t + 1])
     assert not np.array_equal(first[t + 1 :], second[t + 1 :])
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", NAMES)
 def test_saved_and_loaded_it_predicts_the_same_bits(tmp_path, name):
-    FITTED[name].save(tmp_path / "model.pt")
+    fitted_detector(name).save(tmp_path / "model.pt")
     again = TapNetworkDetector.load(tmp_path / "model.pt")
     features = tapped_series(1, 3).features
-    np.testing.assert_array_equal(again.predict(features, 1), FITTED[name].predict(features, 1))
+    expected = fitted_detector(name).predict(features, 1)
+    np.testing.assert_array_equal(again.predict(features, 1), expected)
 
 
 def test_a_file_with_options_of_other_methods_is_read(tmp_path):
     """As they were written when all methods shared one set of options."""
-    FITTED["gru_taps"].save(tmp_path / "model.pt")
+    fitted_detector("gru_taps").save(tmp_path / "model.pt")
     stored = torch.load(tmp_path / "model.pt", weights_only=True)
     stored["options"]["method"] |= {"filters": 8, "shrinkage": 1e-4}
     torch.save(stored, tmp_path / "older.pt")
     again = TapNetworkDetector.load(tmp_path / "older.pt")
-    assert again.method == FITTED["gru_taps"].method
+    assert again.method == fitted_detector("gru_taps").method
 
 
 def test_the_seed_and_the_series_decide_the_weights():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -53,32 +54,38 @@ def copy(tmp_path_factory) -> Path:
     return folder
 
 
-def run(copy: Path, *overrides: str) -> str:
-    """Run the copy's own pipeline; give the last line that it prints."""
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "pipeline", "tracking.enabled=false", "workers=1", *overrides,
-        ],
-        cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
+SMALL = [
+    "dataset=simulated", "dataset.simulation.subjects=1", "dataset.simulation.series=4",
+    "dataset.simulation.trials=2", *SPLITS,
+]  # fmt: skip
+COMMANDS = [
+    ["experiment=base_rate", "filter=difference", *SMALL],
+    ["dataset=arrays", "experiment=fbl_lda", "filter.lowpass_hz=[5]", "filter.order=2"],
+]
+KEYS = """
+from pipeline.config.compose import compose
+from pipeline.stages.context import Context
+for recipe in ('fbl_lda', 'lstm', 'semi_markov'):
+    context = Context(compose(['dataset=simulated', f'experiment={recipe}']))
+    folders = (context.ingest_folder, context.feature_folder, context.train_folder)
+    print(*(folder.key for folder in folders))
+"""
+# One process for all, because it takes seconds to start one.
+ALL = f"""
+import json, sys
+commands = json.loads(sys.argv[1])
+{KEYS}
+from pipeline.__main__ import main
+for command in commands:
+    print("end")
+    sys.argv = ["pipeline", "tracking.enabled=false", "workers=1", *command]
+    main()
+"""
 
 
-def test_a_method_and_a_kind_of_features_run_the_whole_way(copy):
-    small = [
-        "dataset=simulated", "dataset.simulation.subjects=1", "dataset.simulation.series=4",
-        "dataset.simulation.trials=2", *SPLITS,
-    ]  # fmt: skip
-    submission = Path(run(copy, "experiment=base_rate", "filter=difference", *small))
-    assert submission.is_relative_to(copy)
-    table = pd.read_csv(submission, index_col="id")
-    assert list(table.columns) == list(COMPETITION.events)
-    assert table.nunique().eq(1).all()  # always the same
-    assert table.gt(0).all().all()
-
-
-def test_a_source_of_recordings_runs_the_whole_way(copy):
+@pytest.fixture(scope="module")
+def said(copy) -> list[list[str]]:
+    """What the copy says: the keys of folders, and what each command prints."""
     raw = copy / "data" / "raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -90,8 +97,25 @@ def test_a_source_of_recordings_runs_the_whole_way(copy):
         signal = random.normal(0, 10, (3000, 3)).astype(np.float32)
         signal[:, :2] += 40 * labels
         np.savez(raw / f"subj1_series{series}.npz", signal=signal, labels=labels)
-    small = ["dataset=arrays", "experiment=fbl_lda", "filter.lowpass_hz=[5]", "filter.order=2"]
-    submission = Path(run(copy, *small))
+    done = subprocess.run(
+        [sys.executable, "-c", ALL, json.dumps(COMMANDS)], cwd=copy, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(copy)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [each.splitlines() for each in done.stdout.split("end\n")]
+
+
+def test_a_method_and_a_kind_of_features_run_the_whole_way(said, copy):
+    submission = Path(said[1][-1])
+    assert submission.is_relative_to(copy)
+    table = pd.read_csv(submission, index_col="id")
+    assert list(table.columns) == list(COMPETITION.events)
+    assert table.nunique().eq(1).all()  # always the same
+    assert table.gt(0).all().all()
+
+
+def test_a_source_of_recordings_runs_the_whole_way(said):
+    submission = Path(said[2][-1])
     table = pd.read_csv(submission, index_col="id")
     assert list(table.columns) == ["Left", "Right"]
     assert len(table) == 3000
@@ -99,21 +123,9 @@ def test_a_source_of_recordings_runs_the_whole_way(copy):
     assert auc.loc["pooled", "mean"] > 0.8
 
 
-def test_what_is_added_changes_no_key_of_what_was_there(copy):
+def test_what_is_added_changes_no_key_of_what_was_there(said):
     """A new method, kind of features or source fits nothing of the others anew."""
-    code = (
-        "from pipeline.config.compose import compose\n"
-        "from pipeline.stages.context import Context\n"
-        "for recipe in ('fbl_lda', 'lstm', 'semi_markov'):\n"
-        "    context = Context(compose(['dataset=simulated', f'experiment={recipe}']))\n"
-        "    folders = (context.ingest_folder, context.feature_folder, context.train_folder)\n"
-        "    print(*(folder.key for folder in folders))\n"
-    )
     mine = io.StringIO()
     with redirect_stdout(mine):
-        exec(code)
-    copied = subprocess.run(
-        [sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(copy)},
-    )  # fmt: skip
-    assert copied.stdout == mine.getvalue()
+        exec(KEYS)
+    assert said[0] == mine.getvalue().splitlines()

@@ -1,22 +1,13 @@
-"""Each option of the LSTM changes what is learned; checkpoints do not; the seed decides."""
+"""What changes an LSTM's weights beside its options (tests/test_options.py), and what does not."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.config.lstm import (
-    Cell,
-    LstmOptions,
-    Model,
-    Optimiser,
-    Schedule,
-    Select,
-    Train,
-    Window,
-)
+from pipeline.config.lstm import LstmOptions, Select
 from pipeline.detectors.lstm.detector import LstmDetector
 from tests.test_training import (
     MODEL,
@@ -33,38 +24,6 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["features"]  # a fixture
 
-# What each option is changed to, and what must be set beside it for it to be read.
-CHANGED = {
-    "window.length": (15, {}), "window.batch": (3, {}), "window.stride": (3, {}),
-    "window.streams": (2, {}), "window.burn_in": (0, {}), "window.join": (True, {
-        "window.stride": 1, "window.streams": 1, "window.burn_in": 0}),
-    "model.cell": (Cell.peephole, {}), "model.hidden": (7, {}), "model.layers": (2, {}),
-    "model.projection": (2, {}), "model.kernel": (2, {}), "model.dropout": (0.3, {}),
-    "model.input_dropout": (0.0, {}), "model.networks": (2, {}), "model.forget_bias": (1.0, {}),
-    "model.init_range": (0.05, {}),
-    "train.own_projection": (True, {"model.projection": 2}), "train.whiten": (False, {}),
-    "train.prior_bias": (False, {}), "train.epochs": (3, {}),
-    "train.validate_every": (5, {"train.select": Select.loss, "train.learning_rate": 0.5}),
-    "train.select": (Select.loss, {"train.validate_every": 5, "train.learning_rate": 0.5}),
-    "train.optimiser": (Optimiser.rmsprop, {}),
-    "train.smoothing": (0.9, {"train.optimiser": Optimiser.rmsprop}),
-    "train.learning_rate": (0.01, {}), "train.projection_rate": (0.5, {"model.projection": 2}),
-    "train.schedule": (Schedule.constant, {}),
-    "train.decay": (0.5, {"train.schedule": Schedule.decay, "train.decay_after": 0.0}),
-    "train.decay_after": (0.0, {"train.schedule": Schedule.decay}),
-    "train.decays_per_epoch": (1, {"train.schedule": Schedule.decay, "train.decay_after": 0.0}),
-    "train.weight_decay": (0.1, {}), "train.clip": (0.1, {}), "train.clip_value": (0.001, {}),
-}  # fmt: skip
-# `pipeline.stages` reads these: which series are fitted together, what scales them, what is fitted
-# again. Checkpoints must change nothing.
-NOT_HERE = {"train.scope", "train.scaler", "train.refit", "train.checkpoint_seconds"}
-GROUPS = {"window": Window, "model": Model, "train": Train}
-
-
-def test_every_option_has_a_change_to_be_tried():
-    names = {f"{group}.{f.name}" for group, each in GROUPS.items() for f in fields(each)}
-    assert names == CHANGED.keys() | NOT_HERE
-
 
 def with_options(changes):
     groups = {"window": WINDOW, "model": MODEL, "train": replace(TRAIN, epochs=2)}
@@ -74,14 +33,13 @@ def with_options(changes):
     return LstmOptions(**groups)
 
 
-@pytest.mark.parametrize("key", CHANGED)
-def test_each_option_changes_what_is_learned(features, tmp_path, key):
-    value, beside = CHANGED[key]
-    found = []
-    for number, changes in enumerate((beside, {**beside, key: value})):
-        (tmp_path / str(number)).mkdir()
-        data = on(features, tmp_path / str(number))
-        found.append(logits(LstmDetector.fit(data, with_options(changes))[0], features))
+def test_how_often_it_is_scored_changes_what_is_kept_if_the_best_is(features, tmp_path):
+    beside, found = {"train.select": Select.loss, "train.learning_rate": 0.5}, []
+    for every in (TRAIN.validate_every, 5):
+        (tmp_path / str(every)).mkdir()
+        data = on(features, tmp_path / str(every))
+        options = with_options({**beside, "train.validate_every": every})
+        found.append(logits(LstmDetector.fit(data, options)[0], features))
     assert not np.array_equal(*found)
 
 

@@ -43,7 +43,7 @@ def add(copy: Path, path: str, name: str | None, code: str) -> None:
 def copy(tmp_path_factory) -> Path:
     """The project with everything that CONTRIBUTING.md adds."""
     folder = tmp_path_factory.mktemp("contributed") / "project"
-    skipped = shutil.ignore_patterns("__pycache__")
+    skipped = shutil.ignore_patterns("*.pyc.*", "*tmp*")  # which others write at this moment
     for part in ("pipeline", "conf"):
         shutil.copytree(PROJECT / part, folder / part, ignore=skipped)
     shutil.copy(PROJECT / "pyproject.toml", folder)

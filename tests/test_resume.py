@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 # The recipe that carries its state over epochs, with a checkpoint after each batch.
 RECIPE = [
     "dataset=simulated", "experiment=paszke2015", *SMALL, "window.length=20",
-    "window.batch=2", "train.epochs=15", "train.validate_every=5",
+    "window.batch=2", "train.epochs=10", "train.validate_every=5",
     "train.checkpoint_seconds=0", "model.hidden=40",
 ]  # fmt: skip
 
@@ -47,13 +47,20 @@ def start(folder: Path, workers: int = 1, *more: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def finish(folder: Path, *more: str) -> tuple[bytes, dict[str, dict[str, torch.Tensor]]]:
+def finish(folder: Path, *more: str) -> tuple[bytes, dict[str, dict], dict[str, list[float]]]:
+    """Let a command run to its end; give the submission, the weights and the epochs told of."""
     done = command_line(PROJECT, *arguments(folder, 1, *more))
     assert done.returncode == 0, done.stderr
     submission = Path(done.stdout.splitlines()[-1]).read_bytes()
     models = sorted((folder / "data").rglob("*_model.pt"))
     assert len(models) == 2
-    return submission, {m.name: LstmDetector.load(m).network.state_dict() for m in models}
+    weights = {m.name: LstmDetector.load(m).network.state_dict() for m in models}
+    histories = {
+        file.name.removesuffix("_history.csv"): pd.read_csv(file)["epoch"].tolist()
+        for file in folder.glob("data/derived/simulated/train-*/*_history.csv")
+    }
+    assert len(histories) == 2
+    return submission, weights, histories
 
 
 def scratch_files(folder: Path, pattern: str) -> list[Path]:
@@ -69,44 +76,49 @@ def steps(folder: Path) -> int:
     return most
 
 
-def test_killed_twice_it_ends_with_the_same_weights_and_the_same_submission(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected, weights = finish(whole)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A submission and weights that no command was killed for."""
+    return finish(tmp_path_factory.mktemp("whole"), "train.checkpoint_seconds=60")
+
+
+def assert_same(got, whole):
+    """Compare submissions and weights to the bit, and the epochs."""
+    assert (got[0], got[2]) == (whole[0], whole[2])
+    for name, tensors in whole[1].items():
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, got[1][name][key]), f"{name}: {key}"
+
+
+def test_killed_twice_it_ends_with_the_same_weights_and_the_same_submission(tmp_path, whole):
+    cut = tmp_path
     moments = (
-        (2, lambda: scratch_files(cut, "*_checkpoint.writing")),  # amid a checkpoint's write
-        (1, lambda: steps(cut) >= 20),
+        lambda: scratch_files(cut, "*_checkpoint.writing"),  # amid a checkpoint's write
+        lambda: steps(cut) >= 20,
     )
-    for workers, moment in moments:
-        process = start(cut, workers)
+    for moment in moments:
+        process = start(cut)
         try:
             wait_until(moment, process)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
         assert not list(cut.rglob("submission*"))
-    got, its_weights = finish(cut)
-    assert got == expected
-    for name, tensors in weights.items():
-        for key, tensor in tensors.items():
-            assert torch.equal(tensor, its_weights[name][key]), f"{name}: {key}"
+    assert_same(finish(cut), whole)
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads Linux's /proc")
-def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tmp_path):
+def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tmp_path, whole):
     """As an out-of-memory killer does it: the workers and their helpers are left alone."""
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
-    more = ("tracking.enabled=true", f"tracking.uri={uri}", "train.validate_every=0")
+    more = ("tracking.enabled=true", f"tracking.uri={uri}")
     process = start(tmp_path, 2, *more)
     with whole_session(process):
         wait_until(lambda: steps(tmp_path) >= 1, process)
         assert len(session_of(process.pid)) >= 3  # this one, and two that train
         kill_alone(process)
-    finish(tmp_path, *more)
-    histories = {
-        file.name.removesuffix("_history.csv"): pd.read_csv(file)["epoch"].tolist()
-        for file in tmp_path.glob("data/derived/simulated/train-*/*_history.csv")
-    }
-    assert [len(epochs) for epochs in histories.values()] == [15, 15]
+    assert_same(finish(tmp_path, *more), whole)
+    histories = whole[2]
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("simulated").experiment_id])
     trainings = {run.data.tags["job"]: run for run in runs if "job" in run.data.tags}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 from joblib import delayed
+from threadpoolctl import threadpool_info
 
 from pipeline.work.engines import Local
+from pipeline.work.files import alone
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
 
@@ -34,6 +39,32 @@ def slow_tasks(tmp_path, count=3):
         Task(folder, f"t{i}", (), (f"{i}.txt",), slow, {"number": i, "log": log}, resumable=True)
         for i in range(count)
     ]
+
+
+def tell(scratch, report, i):
+    report(0.5, {"i": i})
+    (scratch / f"t{i}.txt").write_text(str(i), encoding="utf-8")
+
+
+def count_threads(scratch, report, number):
+    """Write how many threads this task may use."""
+    import torch  # here: the processes of other tests start quickly without it
+
+    most = max(pool["num_threads"] for pool in threadpool_info())
+    counted = [torch.get_num_threads(), most]
+    (scratch / f"{number}.txt").write_text(json.dumps(counted), encoding="utf-8")
+
+
+def die(scratch, report, number):
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (scratch / f"{number}.txt").write_text("done", encoding="utf-8")
+
+
+def hold(path, held):
+    with alone(path):
+        held.set()
+        threading.Event().wait()  # until it is killed
 
 
 def who(seconds: float) -> int:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
@@ -25,7 +25,7 @@ from pipeline.work.machine import PARALLEL, cores
 from pipeline.work.runner import run
 from pipeline.work.tasks import Folder, Task
 from tests.conftest import LIMIT
-from tests.slow_tasks import quiet, slow_tasks, whose
+from tests.slow_tasks import count_threads, die, hold, quiet, slow_tasks, tell, whose
 
 pytestmark = pytest.mark.slow
 
@@ -208,11 +208,6 @@ def test_a_listener_that_fails_is_told_after_all_is_done(tmp_path):
     assert run("news", tasks, say=lambda line: None).fresh == ["t0", "t1", "t2"]
 
 
-def tell(scratch, report, i):
-    report(0.5, {"i": i})
-    (scratch / f"t{i}.txt").write_text(str(i), encoding="utf-8")
-
-
 def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
     task = make(tmp_path)
     threads = [threading.Thread(target=quiet, args=([task],)) for _ in range(2)]
@@ -223,15 +218,6 @@ def test_two_runs_of_the_same_task_at_once_end_whole(tmp_path):
     assert task.paths()[0].read_text(encoding="utf-8") == "TEXT"
     quiet([task])
     assert CALLS == ["one.txt"]  # the second waited
-
-
-def count_threads(scratch, report, number):
-    """Write how many threads this task may use."""
-    import torch  # here: the processes of other tests start quickly without it
-
-    most = max(pool["num_threads"] for pool in threadpool_info())
-    counted = [torch.get_num_threads(), most]
-    (scratch / f"{number}.txt").write_text(json.dumps(counted), encoding="utf-8")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -253,12 +239,6 @@ def test_a_task_uses_its_own_number_of_threads_whatever_the_machine_s(tmp_path, 
         torch.set_num_threads(before)
     told = [json.loads(task.paths()[0].read_text(encoding="utf-8")) for task in tasks]
     assert told == [[1, 1], [2, 2], [3, 3]]
-
-
-def die(scratch, report, number):
-    if number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    (scratch / f"{number}.txt").write_text("done", encoding="utf-8")
 
 
 def test_a_worker_that_is_killed_is_told_in_one_line_and_leaves_no_half_output(tmp_path):
@@ -315,12 +295,6 @@ def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "0.txt", "1.txt", "2.txt", "t0.json", "t1.json", "t2.json",
     ]  # fmt: skip
-
-
-def hold(path, held):
-    with alone(path):
-        held.set()
-        threading.Event().wait()  # until it is killed
 
 
 def test_a_killed_process_lets_the_next_one_in(tmp_path):

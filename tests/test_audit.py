@@ -89,8 +89,10 @@ print("told", told)
 def test_a_whole_run_unpickles_nothing(tmp_path):
     """With one worker: what workers send each other is no file."""
     places = [f"data_dir={tmp_path / 'data'}", f"output_dir={tmp_path / 'outputs'}"]
+    small = [each for each in SMALL_RECIPE if "simulation.subjects" not in each]
+    small.append("dataset.simulation.subjects=1")
     done = subprocess.run(
-        [sys.executable, "-c", WATCHED, "experiment=lstm", *SMALL_RECIPE, *places],
+        [sys.executable, "-c", WATCHED, "experiment=lstm", *small, *places],
         cwd=PROJECT, capture_output=True, text=True, check=False, timeout=LIMIT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

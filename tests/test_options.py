@@ -234,6 +234,14 @@ ALL = [(kind, option) for kind, cases in CASES.items() for option in cases]
 BASE_OUTCOMES: dict[tuple, tuple] = {}
 
 
+def base_outcome(kind: str, folder: Any, changes: dict[str, Any]) -> tuple[np.ndarray, list[Line]]:
+    """Give the outcome of a base with some changes, which is computed once."""
+    known = (kind, *sorted(changes.items(), key=str))
+    if known not in BASE_OUTCOMES:
+        BASE_OUTCOMES[known] = outcome(kind, changed(BASES[kind], changes), folder)
+    return BASE_OUTCOMES[known]
+
+
 @pytest.mark.parametrize("kind", METHODS)
 def test_every_option_of_every_method_is_in_the_table(kind):
     elsewhere = set(NOT_THE_DETECTOR) & names(BASES[kind]) | TOGETHER.get(kind, set())
@@ -255,10 +263,7 @@ FILES = {"gru": "gru_taps", "cnn": "hochberg_cnn"}  # in conf/method, where not 
 def test_every_option_changes_what_is_learned(kind, option, tmp_path):
     about = CASES[kind][option]
     base = changed(BASES[kind], about.base)
-    known = (kind, *sorted(about.base.items(), key=str))
-    if known not in BASE_OUTCOMES:
-        BASE_OUTCOMES[known] = outcome(kind, base, tmp_path)
-    predicted, history = BASE_OUTCOMES[known]
+    predicted, history = base_outcome(kind, tmp_path, about.base)
     for value in about.others:
         other_predicted, other_history = outcome(kind, changed(base, {option: value}), tmp_path)
         if about.history:
@@ -270,7 +275,7 @@ def test_every_option_changes_what_is_learned(kind, option, tmp_path):
 @pytest.mark.parametrize("kind", METHODS)
 def test_the_same_options_give_the_same_bytes_and_the_seed_gives_others(kind, tmp_path):
     """Else a comparison of two outcomes would say nothing."""
-    predicted, history = outcome(kind, BASES[kind], tmp_path)
+    predicted, history = base_outcome(kind, tmp_path, {})
     again, again_history = outcome(kind, BASES[kind], tmp_path)
     np.testing.assert_array_equal(again, predicted)
     assert lines(again_history) == lines(history)
@@ -280,7 +285,7 @@ def test_the_same_options_give_the_same_bytes_and_the_seed_gives_others(kind, tm
 
 
 def test_one_scaler_for_all_subjects_is_that_of_the_shared_series(tmp_path):
-    alone, _ = outcome("lstm", BASES["lstm"], tmp_path)
+    alone, _ = base_outcome("lstm", tmp_path, {})
     shared = [Moments.of(10 * series()[0].features + 1)]
     together, _ = outcome("lstm", BASES["lstm"], tmp_path, shared=shared)
     assert not np.array_equal(together, alone)
@@ -288,7 +293,7 @@ def test_one_scaler_for_all_subjects_is_that_of_the_shared_series(tmp_path):
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_checkpoints_change_no_number(seconds, tmp_path):
-    expected, _ = outcome("lstm", BASES["lstm"], tmp_path)
+    expected, _ = base_outcome("lstm", tmp_path, {})
     options = changed(BASES["lstm"], {"train.checkpoint_seconds": seconds})
     np.testing.assert_array_equal(outcome("lstm", options, tmp_path)[0], expected)
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from pipeline.bench import ablation
 from pipeline.bench.ceiling import LONGEST, seconds_since
 from pipeline.config.compose import compose
+from pipeline.config.options import Config
+
+
+@cache
+def variants(recipe: str) -> dict[str, Config]:
+    """Compose a recipe and its variants, by name."""
+    return {name: compose(list(v)) for name, v in ablation.variants(recipe).items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ablation.VARIANTS)
 def test_every_variant_composes_and_differs_from_its_recipe(recipe):
-    table = {name: compose(list(v)) for name, v in ablation.variants(recipe).items()}
+    table = dict(variants(recipe))
     base = table.pop(f"`{recipe}`")
     assert table
     assert all(config != base for config in table.values())
@@ -21,9 +30,7 @@ def test_every_variant_composes_and_differs_from_its_recipe(recipe):
 
 @pytest.mark.slow
 def test_a_variant_of_the_stack_leaves_out_what_it_says():
-    members = {
-        name: compose(list(v)).stack.members for name, v in ablation.variants("stack").items()
-    }
+    members = {name: config.stack.members for name, config in variants("stack").items()}
     whole = set(members["`stack`"])
     assert whole - set(members["without one network per subject"]) == {"lstm"}
     assert all("lda" not in m and "lr" not in m for m in members["without the linear member"])

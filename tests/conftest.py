@@ -231,9 +231,10 @@ def answers(address: str) -> bool:
 
 
 @sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
-def quick_stores(connection: sqlite3.Connection, _: object) -> None:
-    """MLflow's stores in this process do not wait for the disk: no test takes its power away."""
-    connection.execute("PRAGMA synchronous=OFF")
+def quick_stores(connection: object, _: object) -> None:
+    """MLflow's files in this process do not wait for the disk: no test takes its power away."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 # A picture of one pixel.

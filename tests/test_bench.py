@@ -10,7 +10,7 @@ import pytest
 from pipeline.bench import methods
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError
-from tests.conftest import EVENTS, SMALL_COMMON, command_line
+from tests.conftest import EVENTS, SMALL_COMMON, command_line, composed
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +39,14 @@ def line(recipe: str, auc: str) -> str:
     """A line of the table as it is written."""
     cells = [recipe, *[auc] * 7, "0.2 to 0.4", auc, "9.0", "1,000", "1.0", "2026-01-02"]
     return f"| {' | '.join(cells)} |\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "subjects", "shown"),
+    [("simulated", 12, True), ("simulated", 4, False), ("kaggle", 12, False)],
+)
+def test_documents_show_simulated_recordings_at_full_size(data, subjects, shown):
+    assert methods.is_shown(composed(f"dataset={data}"), subjects) == shown
 
 
 def test_the_table_has_a_line_and_mlflow_a_run_per_recipe(

@@ -22,7 +22,6 @@ from pipeline.config.protocol import Evaluation, Protocol, refusal
 from pipeline.detectors.adaptation import linear as linear_adaptation
 from pipeline.detectors.adaptation import semi_markov as semi_markov_adaptation
 from pipeline.detectors.adaptation.adapt import adapt
-from pipeline.detectors.adaptation.hybrid import halves
 from pipeline.detectors.adaptation.semi_markov import Others, fit_own
 from pipeline.detectors.base import Detector
 from pipeline.detectors.discriminant import Sums, fit_discriminant, fit_each
@@ -251,14 +250,6 @@ def test_durations_become_the_subject_s_own(folder):
 
     before, after = (mean(c.durations[0, pause]) for c in (others.chain, own))
     assert before + 2 < after
-
-
-def test_half_a_series_is_a_series():
-    whole = series(NEW, 1)
-    first, last = halves(whole)
-    together = np.concatenate([first.features, last.features])
-    np.testing.assert_array_equal(together, whole.features)
-    assert len({whole.series, first.series, last.series}) == 3
 
 
 def test_series_without_an_event_are_refused(folder):

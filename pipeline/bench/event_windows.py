@@ -18,8 +18,8 @@ means at once
 
 The network is the default recipe's (scaler, whitening, LSTM), each window from an empty state; its
 last row's logits are compared. LDA reads the last row, standardised. The network that corrects LDA
-is made as ``hybrid`` is: it reads the logits of an LDA that was fitted to other series, beside the
-row, and learns what to add to them.
+reads the logits of an LDA that was fitted to other series, beside the row, and learns what to add
+to them.
 
 BothStartLoadPhase is left out, because it often coincides with FirstDigitTouch.
 """

@@ -1,10 +1,10 @@
 """Compare all methods on the same recordings, with the same split and the same scores.
 
 ``python -m pipeline.bench.methods [recipes=a,b] [overrides]`` runs each recipe in a separate
-process as the command line does, scores series 7-8 and prints the table. With all twelve subjects
-it also writes three things: the table and a picture of AUC against fitting time into ``docs/``, and
-the table in the README. There the lines of recipes that were not run stay as they are. MLflow gets
-the same figures, as one run with one child per recipe.
+process as the command line does, scores series 7-8 and prints the table. With all twelve simulated
+subjects it also writes three things: the table and a picture of AUC against fitting time into
+``docs/``, and the table in the README. There the lines of recipes that were not run stay as they
+are. MLflow gets the same figures, as one run with one child per recipe.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> None:
         "alone: little where all was fresh already.\n"
     )
     print("\n".join(table), below, sep="\n")
-    if len(subjects) == MOST_SUBJECTS:  # the documents show the full size only
+    if is_shown(common, len(subjects)):
         lines = renewed(read_between(DOC, MARK).splitlines(), table[2:], COMPARED)
         write_between(DOC, MARK, "\n".join([*table[:2], *lines, below]))
         points = {
@@ -188,6 +188,11 @@ def main(arguments: list[str]) -> None:
         front_page.write_methods()
         tracker.files([DOC, PICTURE])
     tracker.close()
+
+
+def is_shown(config: Config, subjects: int) -> bool:
+    """Tell whether the documents show it: the simulated recordings at full size only."""
+    return config.dataset.name == "simulated" and subjects == MOST_SUBJECTS
 
 
 def _draw(path: Path, points: dict[str, tuple[float, float]]) -> None:

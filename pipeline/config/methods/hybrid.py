@@ -14,24 +14,23 @@ from pipeline.config.methods.semi_markov import SemiMarkovMethod
 
 @dataclass
 class HybridMethod(SemiMarkovMethod):
-    """A semi-Markov chain per subject, and an LSTM that learns to correct it.
+    """A semi-Markov chain per subject and an LSTM, whose logits are joined.
 
     Parameters
     ----------
-    folds : int
-        The LSTM reads of each fitted series what a chain says that was fitted to the events of the
-        series outside its fold; so many folds, at most one per series.
+    share : float
+        The weight of the LSTM's logits; the chain's have the rest.
     """
 
     GROUPS = ("window", "model", "train")
 
     kind: str = "hybrid"
-    folds: int = MISSING
+    share: float = MISSING
 
     def check(self, demand: Demand) -> None:
         """Refuse values that cannot be."""
         super().check(demand)
-        demand(self.folds >= 2, "folds", "must be 2 or more")
+        demand(0 <= self.share <= 1, "share", "must be 0 to 1")
 
     def joined(self, **groups: Any) -> HybridOptions:
         """Give what the hybrid reads: these options for its chain, the groups for its LSTM."""

@@ -9,7 +9,7 @@ trained further, with the network as it is.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from pipeline.detectors.device import choose_device
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.network import make_network
 from pipeline.detectors.lstm.own_projection import Learner, OwnProjection
-from pipeline.detectors.lstm.scaling import Scalers, fit_scalers, passing
+from pipeline.detectors.lstm.scaling import Scalers, fit_scalers
 from pipeline.detectors.lstm.training import Training
 from pipeline.detectors.scaling import Scaler
 from pipeline.errors import DataError
@@ -64,8 +64,7 @@ def mean_layer(detector: LstmDetector) -> torch.Tensor:
     layers = []
     for subject, (_, matrix) in detector.scalers.items():
         apart = torch.from_numpy(deviation(detector, subject))
-        columns = matrix.shape[1] - detector.options["beside"]
-        layers.append(apart[:, None] * matrix[: len(apart), :columns])
+        layers.append(apart[:, None] * matrix[: len(apart)])
     return torch.stack(layers).mean(dim=0)
 
 
@@ -74,7 +73,6 @@ def adapted(
     data: FitData,
     subject: Id,
     options: LstmOptions,
-    beside: Mapping[tuple[Id, Id], np.ndarray] | None = None,
 ) -> tuple[LstmDetector, list[Line]]:
     """Fit a new person's layer; see `pipeline.detectors.adaptation.adapt.adapt`.
 
@@ -88,8 +86,6 @@ def adapted(
         He.
     options : LstmOptions
         The network's and the training's.
-    beside : mapping, optional
-        See `pipeline.detectors.lstm.training.train`.
 
     Raises
     ------
@@ -106,16 +102,15 @@ def adapted(
     network.load_state_dict(base.network.state_dict())
     width = len(layer)
     if not data.fitted:
-        scaler = passing((torch.zeros(width, dtype=torch.float64), layer), base.options["beside"])
+        scaler = torch.zeros(width, dtype=torch.float64), layer
         network.eval()
         return LstmDetector(network, base.options, {subject: scaler}, base.stride), [{"best": True}]
     own = fit_scalers(data.fitted, [], options.train.whiten)
     history: list[Line] = [{"best": True}]
     if options.train.own_projection:
-        own, history = _train_layer(base, network, layer, own, data, options, beside)
+        own, history = _train_layer(base, network, layer, own, data, options)
     network.eval()
-    found = {subject: passing(own[subject], base.options["beside"])}
-    return LstmDetector(network, base.options, found, base.stride), history
+    return LstmDetector(network, base.options, own, base.stride), history
 
 
 def _train_layer(
@@ -125,7 +120,6 @@ def _train_layer(
     own: Scalers,
     data: FitData,
     options: LstmOptions,
-    beside: Mapping[tuple[Id, Id], np.ndarray] | None,
 ) -> tuple[Scalers, list[Line]]:
     """Train the layer, starting from the others' mean; give the scaler that holds it."""
     torch.manual_seed(zlib.crc32(f"{data.seed} {data.name}".encode()))
@@ -142,7 +136,7 @@ def _train_layer(
     learner = Learner(network, projection).to(device)  # type: ignore[arg-type]
     epochs = min(MOST_EPOCHS, max(1, round(SERIES_EPOCHS / len(data.fitted))))
     longer = replace(options, train=replace(options.train, epochs=epochs))
-    history = Training(data, longer, learner, own, device, beside).run()
+    history = Training(data, longer, learner, own, device).run()
     network.requires_grad_(True)
     network.to("cpu")
     return projection.folded(own), history

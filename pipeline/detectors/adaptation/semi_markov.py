@@ -292,13 +292,10 @@ def adapted(
     others = Others.of(known, options)
     chain = others.chain
     if data.fitted:
-        refuse_no_events(subject, data.fitted)
+        demand_events(
+            subject, [e for s in data.fitted for e in find_events(np.asarray(s.labels))[0]]
+        )
         chain = fit_own(others, data.fitted, options)
     data.report(1.0, {})
     found = SemiMarkovDetector({subject: chain}, options.tap_count, others.half)
     return found, [{"best": True}]
-
-
-def refuse_no_events(subject: Id, own: list[FeatureSeries]) -> None:
-    """Refuse series without any event."""
-    demand_events(subject, [e for s in own for e in find_events(np.asarray(s.labels))[0]])

@@ -246,7 +246,7 @@ TAP_NETWORK = {"weights", "options", "scalers"}
 MODEL_FILES = {
     "lda": LINEAR, "lr": LINEAR, "gru": TAP_NETWORK, "cnn": TAP_NETWORK,
     "semi_markov": {"chains", "lags", "half"}, "lstm": {"weights", "options", "scalers", "stride"},
-    "hybrid": {"chains", "network", "share"},
+    "hybrid": {"chains", "network", "correction"},
     "lstm_correction": {"weights", "options", "scalers", "stride"},
 }  # fmt: skip
 

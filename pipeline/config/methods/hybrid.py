@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import MISSING
 
 from pipeline.config.demand import Demand
-from pipeline.config.lstm import LstmOptions, Model, Train, Window
+from pipeline.config.lstm import Cell, LstmOptions, Model, Train, Window
 from pipeline.config.methods.semi_markov import SemiMarkovMethod
+
+# The network that corrects: as that of the recipe ``stack``, but for its step, which is the LSTM's.
+LENGTH, BURN_IN, BATCH = 80, 25, 64
+CORRECTION = Model(
+    cell=Cell.fused, hidden=128, layers=1, projection=0, kernel=0, dropout=0.5, input_dropout=0.0,
+    networks=4,
+)  # fmt: skip
+RATE, EPOCHS = 5e-3, 3
 
 
 @dataclass
 class HybridMethod(SemiMarkovMethod):
-    """A semi-Markov chain per subject and an LSTM, whose logits are joined.
+    """A semi-Markov chain per subject, an LSTM, and another one that reads both and corrects.
 
     Parameters
     ----------
-    share : float
-        The weight of the LSTM's logits; the chain's have the rest.
+    folds : int
+        What corrects learns from what chains and LSTMs say of series that they were not fitted to;
+        so many folds, at most one per series.
     """
 
     GROUPS = ("window", "model", "train")
 
     kind: str = "hybrid"
-    share: float = MISSING
+    folds: int = MISSING
 
     def check(self, demand: Demand) -> None:
         """Refuse values that cannot be."""
         super().check(demand)
-        demand(0 <= self.share <= 1, "share", "must be 0 to 1")
+        demand(self.folds >= 2, "folds", "must be 2 or more")
 
     def joined(self, **groups: Any) -> HybridOptions:
         """Give what the hybrid reads: these options for its chain, the groups for its LSTM."""
@@ -50,3 +59,12 @@ class HybridOptions:
     def lstm(self) -> LstmOptions:
         """What its LSTM reads."""
         return LstmOptions(self.window, self.model, self.train)
+
+    @property
+    def correction(self) -> LstmOptions:
+        """What the network reads that corrects."""
+        window = Window(LENGTH, BATCH, self.window.stride, 0, BURN_IN, join=False)
+        train = replace(
+            self.train, own_projection=False, whiten=False, learning_rate=RATE, epochs=EPOCHS,
+        )  # fmt: skip
+        return LstmOptions(window, CORRECTION, train)

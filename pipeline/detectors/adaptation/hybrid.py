@@ -1,10 +1,15 @@
-"""The hybrid for a new person: his chain, and his layer before the LSTM, each adapted alone."""
+"""The hybrid for a new person: his chain, and his layer before the LSTM, each adapted alone.
+
+What reads the logits of both is the others'. It standardises the LSTM's as theirs are on average.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import torch
 
 from pipeline.data.names import Id
 from pipeline.detectors.adaptation import lstm, semi_markov
@@ -30,4 +35,7 @@ def adapted(
     chain, _ = semi_markov.adapted(others, quiet, subject, options.method)
     networks = [each.network for each in known]
     network, history = lstm.adapted(networks, data, subject, options.lstm)
-    return HybridDetector(chain, network, options.method.share), history
+    correction = known[0].correction
+    mean, matrix = zip(*correction.scalers.values(), strict=True)
+    usual = {subject: (torch.stack(mean).mean(dim=0), torch.stack(matrix).mean(dim=0))}
+    return HybridDetector(chain, network, replace(correction, scalers=usual)), history

@@ -1,8 +1,8 @@
-"""The hybrid as a detector: a chain per subject and an LSTM, whose logits are joined."""
+"""The hybrid as a detector: a chain and an LSTM, and another LSTM that reads both and corrects."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ import torch
 
 from pipeline.data.names import Id
 from pipeline.detectors.base import FitData, Line, State
+from pipeline.detectors.lstm.correction import CorrectionDetector
 from pipeline.detectors.lstm.detector import LstmDetector
-from pipeline.detectors.lstm.scaling import deviations
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.notes import tell
 
@@ -22,33 +22,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HybridDetector:
-    """A chain for every subject, and an LSTM that has learned the same task without it.
-
-    Their logits are averaged with fixed weights: a logarithmic opinion pool (Genest & Zidek 1986,
-    Statistical Science 1:114-135).
+    """A chain for every subject, an LSTM, and another LSTM that reads what both say.
 
     Parameters
     ----------
     chains : SemiMarkovDetector
     network : LstmDetector
-    share : float
-        The weight of the LSTM's logits; that of the chain's is ``1 - share``.
+    correction : CorrectionDetector
+        It reads the chain's logits and the LSTM's, and what it gives is added to the chain's. Its
+        step is the LSTM's.
     """
 
     chains: SemiMarkovDetector
     network: LstmDetector
-    share: float
+    correction: CorrectionDetector
 
     @classmethod
     def fit(cls, data: FitData, options: HybridOptions) -> tuple[HybridDetector, list[Line]]:
-        """Fit the chains, then train the LSTM.
+        """Fit the chains, train the LSTM, and train what corrects on what is said out of fold.
 
-        A fit that was killed continues with the next subject's chain, or in the LSTM's training.
+        A fit that was killed continues with the next subject's chain, or in the training that it
+        was killed in.
 
         Parameters
         ----------
         data : FitData
-            Whole trials of any subjects.
+            Whole trials of any subjects, two series or more of each.
         options : HybridOptions
             The chains' and the LSTM's.
 
@@ -56,37 +55,35 @@ class HybridDetector:
         -------
         HybridDetector
         list of dict
-            The LSTM's history, without its own scores on held-out series. The line that is marked
-            best has ``notes``, where something is odd about the events; they are reported, too.
+            The history of what corrects. The line that is marked best has ``notes``, where
+            something is odd about the events; they are reported, too.
 
         Raises
         ------
         PipelineError
-            For a subject without any event, and where the LSTM cannot be trained.
+            For a subject without any event or with one series, and where a network cannot be
+            trained.
         """
         # Here, because to load and apply a fitted detector needs neither these nor scikit-learn.
-        from pipeline.detectors.hybrid.fit import fit_chains
-        from pipeline.detectors.lstm.training import train
+        from pipeline.detectors.hybrid.fit import fit_chains, fit_correction, fit_network
 
-        chains, notes = fit_chains(data, options.method)
-        network, arguments, scalers, history = train(data, options.lstm)
-        alone = [{k: v for k, v in line.items() if not k.startswith("valid_")} for line in history]
-        tell(notes, data.report, alone)
-        apart = deviations(data.fitted, data.shared)
-        lstm = LstmDetector(network, arguments, scalers, options.window.stride, apart)
-        return cls(chains, lstm, options.method.share), alone
+        chains, beliefs, notes = fit_chains(data, options.method)
+        network, said = fit_network(data, options)
+        correction, history = fit_correction(data, options, beliefs, said)
+        tell(notes, data.report, history)
+        return cls(chains, network, correction), history
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
-        chain = self.beside(features, subject)
-        return self._joined(chain, self.network.predict(features, subject))
+        said = [self.beside(features, subject), self.network.predict(features, subject)]
+        return self.correction.predict(np.concatenate(said, axis=1), subject)
 
     def event_scores(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Give the chain's, see `SemiMarkovDetector.event_scores`."""
         return self.chains.event_scores(features, subject)
 
     def beside(self, features: np.ndarray, subject: Id) -> np.ndarray:
-        """Give the chain's logits of one series, with which the LSTM's are joined."""
+        """Give the chain's logits of one series."""
         return self.chains.predict(features, subject)
 
     def predict_ends(self, windows: np.ndarray, subject: Id) -> np.ndarray:
@@ -106,23 +103,26 @@ class HybridDetector:
             Logits.
         """
         events = self.network.options["n_events"]
-        features, chain = windows[..., :-events], windows[:, -1, -events:]
-        return self._joined(chain, self.network.predict_ends(features, subject))
+        steps = self.network.predict_steps(windows[..., :-events], subject)
+        stride = self.network.stride
+        chain = windows[:, (windows.shape[1] - 1) % stride :: stride, -events:]
+        step_by_step = replace(self.correction, stride=1)
+        return step_by_step.predict_ends(np.concatenate([chain, steps], axis=2), subject)
 
     def start(self, subject: Id) -> State:
-        """Give the state before a series' first row: the chain's and the LSTM's."""
-        return {"chain": self.chains.start(subject), "network": self.network.start(subject)}
+        """Give the state before a series' first row, of all three."""
+        return {
+            "chain": self.chains.start(subject), "network": self.network.start(subject),
+            "correction": self.correction.start(subject),
+        }  # fmt: skip
 
     def push(self, features: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Predict the next rows from their features, shape (n', F)."""
-        said, chain = self.chains.push(features, state["chain"])
-        logits, network = self.network.push(features, state["network"])
-        return self._joined(said, logits), {"chain": chain, "network": network}
-
-    def _joined(self, chain: np.ndarray, network: np.ndarray) -> np.ndarray:
-        """Average logits, float32."""
-        share = np.float32(self.share)
-        return (np.float32(1) - share) * chain + share * network
+        believed, chain = self.chains.push(features, state["chain"])
+        said, network = self.network.push(features, state["network"])
+        together = np.concatenate([believed, said], axis=1)
+        logits, correction = self.correction.push(together, state["correction"])
+        return logits, {"chain": chain, "network": network, "correction": correction}
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
@@ -136,11 +136,15 @@ class HybridDetector:
     def packed(self) -> dict[str, Any]:
         """Give what `save` writes."""
         return {
-            "chains": self.chains.packed(), "network": self.network.packed(), "share": self.share,
+            "chains": self.chains.packed(), "network": self.network.packed(),
+            "correction": self.correction.packed(),
         }  # fmt: skip
 
     @classmethod
     def unpacked(cls, stored: dict[str, Any]) -> HybridDetector:
         """Turn what `packed` gave back into a detector."""
-        chains = SemiMarkovDetector.unpacked(stored["chains"])
-        return cls(chains, LstmDetector.unpacked(stored["network"]), stored["share"])
+        return cls(
+            SemiMarkovDetector.unpacked(stored["chains"]),
+            LstmDetector.unpacked(stored["network"]),
+            CorrectionDetector.unpacked(stored["correction"]),
+        )

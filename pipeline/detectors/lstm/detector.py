@@ -79,7 +79,6 @@ class LstmDetector:
         """
         return predict(self.network, self.standardise(features, subject), self.stride)
 
-    @torch.no_grad()
     def predict_ends(self, windows: np.ndarray, subject: Id) -> np.ndarray:
         """Predict the last row of each of K windows, shape (K, L, F), as if it began there.
 
@@ -88,13 +87,31 @@ class LstmDetector:
         ndarray of float32, shape (K, E)
             Logits.
         """
+        return self.predict_steps(windows, subject)[:, -1]
+
+    @torch.no_grad()
+    def predict_steps(self, windows: np.ndarray, subject: Id) -> np.ndarray:
+        """Predict the last row of each of K windows, and every ``stride``-th row before it.
+
+        Parameters
+        ----------
+        windows : ndarray, shape (K, L, F)
+            Each is predicted as if it began there.
+        subject : int or Name
+            Whose.
+
+        Returns
+        -------
+        ndarray of float32, shape (K, L / stride, E)
+            Logits.
+        """
         self.network.eval()
         read = windows[:, (windows.shape[1] - 1) % self.stride :: self.stride]
         ready = self.standardise(read.reshape(-1, read.shape[2]), subject)
         lanes = ready.view(len(read), read.shape[1], -1).to(self.network.device)
         with threads(1):  # as in `predict`
             logits, _ = self.network(lanes, self.network.start(len(lanes)))
-        return logits[:, -1].float().cpu().numpy()
+        return logits.float().cpu().numpy()
 
     def start(self, subject: Id) -> State:
         """Give the state before a series' first row: zero, for each of the interleaved phases."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,22 +73,24 @@ class SemiMarkovDetector:
         DataError
             For a subject without any event.
         """
-        parts, told = [], {}
-        for subject in (subjects := sorted({series.subject for series in data.fitted})):
+        # Here, because to load and apply a fitted detector does not need scikit-learn.
+        from pipeline.detectors.semi_markov.fit import fit_chain
+
+        subjects = sorted({series.subject for series in data.fitted})
+        chains, widths, told, blends = {}, [], {}, {}
+        for subject in subjects:
             own = [series for series in data.fitted if series.subject == subject]
-            one, told[subject] = fit_subject(own, data.events, options)
-            parts.append(one)
+            chains[subject], seen, told[subject], order = fit_chain(own, data.events, options)
+            demand_events(subject, seen)
+            widths += seen
+            if order.tells < TELLS:
+                blend = _fit_blend(own, data.events, options, int(np.median(seen)) // 2)
+                if blend is not None:
+                    blends[subject] = blend
             data.report(1 / len(subjects), {})
         line: Line = {"best": True}  # nothing is learned step by step
         tell(sentences(told), data.report, [line])
-        return cls.joined(parts), [line]
-
-    @classmethod
-    def joined(cls, parts: Sequence[SemiMarkovDetector]) -> SemiMarkovDetector:
-        """Make one detector of those of several subjects."""
-        chains = {subject: chain for each in parts for subject, chain in each.chains.items()}
-        blends = {subject: blend for each in parts for subject, blend in each.blends.items()}
-        return cls(chains, parts[0].lags, int(np.median([each.half for each in parts])), blends)
+        return cls(chains, options.tap_count, int(np.median(widths)) // 2, blends), [line]
 
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
@@ -203,46 +203,6 @@ class SemiMarkovDetector:
             for subject, tensors in stored.get("blends", {}).items()
         }
         return cls(chains, stored["lags"], stored["half"], blends)
-
-
-def fit_subject(
-    fitted: list[FeatureSeries], events: tuple[str, ...], options: SemiMarkovMethod
-) -> tuple[SemiMarkovDetector, Counter[str]]:
-    """Fit one subject's chain, and a blend where events come in any order.
-
-    Parameters
-    ----------
-    fitted : list of FeatureSeries
-        Of one subject.
-    events : tuple of str
-        Their names.
-    options : SemiMarkovMethod
-        The method's options.
-
-    Returns
-    -------
-    SemiMarkovDetector
-        Of this subject.
-    Counter
-        What is odd about the events, see `pipeline.detectors.semi_markov.notes`.
-
-    Raises
-    ------
-    DataError
-        Without any event.
-    """
-    # Here, because to load and apply a fitted detector does not need scikit-learn.
-    from pipeline.detectors.semi_markov.fit import fit_chain
-
-    subject = fitted[0].subject
-    chain, seen, told, order = fit_chain(fitted, events, options)
-    demand_events(subject, seen)
-    half, blends = int(np.median(seen)) // 2, {}
-    if order.tells < TELLS:
-        blend = _fit_blend(fitted, events, options, half)
-        if blend is not None:
-            blends[subject] = blend
-    return SemiMarkovDetector({subject: chain}, options.tap_count, half, blends), told
 
 
 def _fit_blend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,17 +185,33 @@ class Whitened:
         numbers = [series.series for series in fitted]
         return notes(order, self.timings, numbers, self.widths, events)
 
-    def chain(self, options: SemiMarkovMethod) -> tuple[Chain, Order]:
-        """Fit the subject's chain, and the order of its events."""
-        kinds, timings = self.kinds, self.timings
-        responses, axes = _fit_responses(self.white, timings, kinds, options)
+    def chain(
+        self, options: SemiMarkovMethod, held_out: Collection[int] = ()
+    ) -> tuple[Chain, Order]:
+        """Fit the subject's chain, and the order of its events.
+
+        Parameters
+        ----------
+        options : SemiMarkovMethod
+            The method's options.
+        held_out : collection of int
+            Series, in the order of `white`, whose events teach no response and no duration. The
+            order and the paces are those of all series. A pace that has no others keeps their
+            durations: else the chain would not know it.
+        """
+        kinds = self.kinds
+        kept = [number for number in range(len(self.white)) if number not in held_out]
+        timings = [self.timings[number] for number in kept]
+        white = [self.white[number] for number in kept]
+        responses, axes = _fit_responses(white, timings, kinds, options)
         after, before = options.rows_after, options.rows_before
-        order = Order.of(timings, kinds)
+        order = Order.of(self.timings, kinds)
         opening, pairs = order.opening, [(int(last), int(then)) for last, then in order.pairs]
         longest = before + 2 * max(
-            rows for t in timings for pair in pairs for rows in [1, *t.durations.get(pair, [])]
+            rows for t in self.timings for pair in pairs for rows in [1, *t.durations.get(pair, [])]
         )
-        paces = by_pace(timings, opening, options.paces)
+        every = by_pace(self.timings, opening, options.paces)
+        paces = [[one for one in pace if any(one is t for t in timings)] or pace for pace in every]
         smooth, tail, pooling = (
             options.duration_smooth, options.duration_tail, options.duration_pooling,
         )  # fmt: skip
@@ -210,7 +226,7 @@ class Whitened:
             responses[: kinds * after].reshape(kinds, after, -1).astype(np.float32),
             responses[kinds * after :].reshape(kinds, before, -1).astype(np.float32),
             np.array(durations).astype(np.float32),
-            np.array([len(pace) / len(timings) for pace in paces], dtype=np.float32),
+            np.array([len(pace) / len(self.timings) for pace in every], dtype=np.float32),
             np.array([start(pace, opening, longest - before) for pace in paces]),
             order.pairs, order.follows.astype(np.float32), order.begins.astype(np.float32),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The hybrid: what is said out of fold, how the parts are joined, and that a killed fit continues."""
+"""The hybrid: what is said out of fold, how its parts are joined, and how a fit continues."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -148,7 +148,7 @@ class LstmDetector:
         torch.save(self.packed(), path)
 
     @classmethod
-    def load(cls, path: Path) -> LstmDetector:
+    def load(cls, path: Path) -> Self:
         """Read what `save` wrote, onto the CPU."""
         return cls.unpacked(torch.load(path, map_location="cpu", weights_only=True))
 
@@ -163,7 +163,7 @@ class LstmDetector:
         }
 
     @classmethod
-    def unpacked(cls, stored: dict[str, Any]) -> LstmDetector:
+    def unpacked(cls, stored: dict[str, Any]) -> Self:
         """Turn what `packed` gave back into a detector."""
         network = make_network(**stored["options"])
         network.load_state_dict(stored["weights"])

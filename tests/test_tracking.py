@@ -15,7 +15,7 @@ from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
 from pipeline.results import scoring
 from pipeline.stages.flow import run
-from pipeline.tracking import session
+from pipeline.tracking import models, session
 from pipeline.tracking.open_runs import OpenRuns
 from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import code_version, flatten
@@ -73,15 +73,27 @@ def test_a_run_that_was_cut_off_is_gone_on_with(small_config, monkeypatch, uri):
     assert sum("mlflow.parentRunId" not in r.data.tags for r in after.values()) == 1
 
 
-def test_a_model_whose_logging_was_cut_off_is_logged_once(small_config, monkeypatch, uri):
-    config = small_config("tracking.enabled=true", f"tracking.uri={uri}")
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (mlflow.models.Model, "log"),  # the model is made
+        (mlflow.MlflowClient, "log_model_artifacts"),  # and linked to its run
+        (models, "_registered"),  # and finished
+        (models, "choose_champion"),  # and registered
+    ],
+)
+def test_a_model_whose_logging_was_cut_off_is_logged_once(
+    where, name, small_config, monkeypatch, uri
+):
+    keys = "tracking.enabled=true", f"tracking.uri={uri}", "tracking.register=grasp"
+    config = small_config(*keys)
 
     def killed(*args, **more):
-        raise SystemExit
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow.models.Model, "log", killed)
-        with pytest.raises(SystemExit):
+        patch.setattr(where, name, killed)
+        with pytest.raises(KeyboardInterrupt):
             run(config, say=lambda line: None)
     run(config, say=lambda line: None)
     client = mlflow.MlflowClient(uri)
@@ -89,7 +101,11 @@ def test_a_model_whose_logging_was_cut_off_is_logged_once(small_config, monkeypa
     (model,) = client.search_logged_models([experiment])
     assert model.status == "READY"
     parent = client.get_run(model.source_run_id)
+    assert parent.info.status == "FINISHED"
     assert parent.data.tags["model"] == f"models:/{model.model_id}"
+    assert [each.model_id for each in parent.outputs.model_outputs] == [model.model_id]
+    (version,) = client.search_model_versions("name = 'grasp'")
+    assert client.get_model_version_by_alias("grasp", "champion").version == version.version
 
 
 def test_a_store_that_goes_away_is_told_in_one_line_and_what_was_made_is_kept(

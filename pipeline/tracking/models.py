@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -79,6 +81,7 @@ def log_model(
         Where MLflow finds it.
     """
     import mlflow
+    from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
@@ -98,30 +101,69 @@ def log_model(
     )
     address = f"models:/{logged.model_id}"
     card = model_card(config, name, fitted.auc, address, fitted.subject)
-    with TemporaryDirectory() as scratch:
-        (Path(scratch) / CARD).write_text(card, encoding="utf-8")
-        # Before the rest: MLflow takes no more files once a model is finished.
-        client.log_model_artifact(logged.model_id, str(Path(scratch) / CARD))
-    client.set_logged_model_tags(logged.model_id, {"mlflow.note.content": card})
-    info = Model.log(
-        artifact_path=None, name="model", flavor=mlflow.pyfunc, run_id=run,
-        model_id=logged.model_id, registered_model_name=config.tracking.register,
-        python_model=str(PACKAGE / "serving" / "mlflow_model.py"),
-        artifacts={"recipe": str(fitted.recipe)}, code_paths=[str(PACKAGE)], signature=signature,
-        input_example=(fitted.example.astype("float64"), {"subject": fitted.subject}),
-        pip_requirements=requirements(),
-    )  # fmt: skip
-    if config.tracking.register and info.registered_model_version is not None:
-        version = str(info.registered_model_version)
+    if logged.status != LoggedModelStatus.READY:
+        with TemporaryDirectory() as scratch:
+            (Path(scratch) / CARD).write_text(card, encoding="utf-8")
+            # Before the rest: MLflow takes no more files once a model is finished.
+            client.log_model_artifact(logged.model_id, str(Path(scratch) / CARD))
+        client.set_logged_model_tags(logged.model_id, {"mlflow.note.content": card})
+        with _linked_once(client, run, logged.model_id):
+            Model.log(
+                artifact_path=None, name="model", flavor=mlflow.pyfunc, run_id=run,
+                model_id=logged.model_id,
+                python_model=str(PACKAGE / "serving" / "mlflow_model.py"),
+                artifacts={"recipe": str(fitted.recipe)}, code_paths=[str(PACKAGE)],
+                signature=signature, pip_requirements=requirements(),
+                input_example=(fitted.example.astype("float64"), {"subject": fitted.subject}),
+            )  # fmt: skip
+    if config.tracking.register:
+        version = _registered(client, config.tracking.register, address)
         client.update_model_version(config.tracking.register, version, description=card)
         choose_champion(client, config.tracking.register, version, run)
     return address
 
 
 def _begun(client: MlflowClient, experiment: str, run: str) -> LoggedModel | None:
-    """Give the model of a run that a command was killed in the middle of logging."""
+    """Give the model of a run that a command was killed in the middle of logging, or just after."""
+    from mlflow.entities import LoggedModelStatus
+
     found = client.search_logged_models([experiment], f"source_run_id = '{run}'")
-    return next((model for model in found if model.status == "PENDING"), None)
+    known = (LoggedModelStatus.READY, LoggedModelStatus.PENDING)
+    return next((model for model in found if model.status in known), None)
+
+
+@contextmanager
+def _linked_once(client: MlflowClient, run: str, model: str) -> Iterator[None]:
+    """Let MLflow link a model to its run unless it is linked already.
+
+    MLflow does so before it uploads, refuses to do it twice, and has no option to leave it out.
+    """
+    from mlflow import MlflowClient as Client
+
+    outputs = client.get_run(run).outputs
+    linked = {each.model_id for each in outputs.model_outputs} if outputs else set()
+    link = Client.log_outputs
+    try:
+        if model in linked:
+            Client.log_outputs = lambda *_, **__: None  # type: ignore[method-assign]
+        yield
+    finally:
+        Client.log_outputs = link  # type: ignore[method-assign]
+
+
+def _registered(client: MlflowClient, name: str, address: str) -> str:
+    """Give the version of a registered model that a logged model is; register it if need be."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.search_model_versions(f"name = '{name}'")
+    except MlflowException:  # no model has this name yet
+        found = []
+    for version in found:
+        if version.source == address:
+            return str(version.version)
+    return str(mlflow.register_model(address, name).version)
 
 
 def choose_champion(client: MlflowClient, name: str, version: str, run: str) -> None:

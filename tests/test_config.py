@@ -130,6 +130,12 @@ def test_contradictions_name_the_key(tmp_path, override, message):
         make_config(tmp_path, *overrides)
 
 
+def test_too_few_training_series_for_a_method_are_refused_before_any_work(tmp_path):
+    message = r"dataset.train_series=\[1\]: method.kind=hybrid needs 2 or more"
+    with pytest.raises(ConfigError, match=message):
+        make_config(tmp_path, "experiment=hybrid", "dataset.train_series=[1]")
+
+
 @pytest.mark.parametrize(
     "override",
     ["dataset.simulation.trials=100000000", "dataset.simulation.subjects=13",

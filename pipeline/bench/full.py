@@ -114,6 +114,8 @@ def options(arguments: Sequence[str]) -> Wanted:
             folder = Path(value).expanduser().resolve()
         elif key == "missing" and value in ("true", "false"):
             missing = value == "true"
+        elif key in ("recipe", "subject", "part", "worker"):
+            raise ConfigError(f"{argument}: write {key}s=")
         elif key in ("folder", "missing"):
             raise ConfigError(f"{argument}: give folder=DIR, or missing=true or false")
         else:

@@ -186,7 +186,7 @@ def _check_new_subjects(config: Config) -> None:
 
 
 def check_folds(config: Config) -> None:
-    """Refuse more folds than there are series to train on.
+    """Refuse more folds than there are series to train on, and too few series for the method.
 
     Parameters
     ----------
@@ -199,6 +199,10 @@ def check_folds(config: Config) -> None:
         Naming the key, its value and what it must be.
     """
     there = len(config.dataset.train_series)
+    demand_of("dataset", config.dataset)(
+        there >= config.method.FEWEST_SERIES, "train_series",
+        f"method.kind={config.method.kind} needs {config.method.FEWEST_SERIES} or more",
+    )  # fmt: skip
     groups = {"stack": bool(config.stack.members), "decisions": bool(config.decisions.enabled)}
     for name, wanted in groups.items():
         group = getattr(config, name)

@@ -29,6 +29,8 @@ class Method:
     # Whether it can be fitted to a new subject, beginning with what others taught
     # (`pipeline.detectors.adaptation`).
     ADAPTS: ClassVar[bool] = False
+    # Of each subject's training series.
+    FEWEST_SERIES: ClassVar[int] = 1
 
     kind: str = MISSING
 

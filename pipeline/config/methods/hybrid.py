@@ -32,6 +32,7 @@ class HybridMethod(SemiMarkovMethod):
     """
 
     GROUPS = ("window", "model", "train")
+    FEWEST_SERIES = 2
 
     kind: str = "hybrid"
     folds: int = MISSING

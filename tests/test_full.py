@@ -63,8 +63,8 @@ def test_the_arguments_say_what_is_measured():
 
 
 @pytest.mark.parametrize("argument", [
-    "recipes=lstn", "recipe=lstm", "subjects=0", "subjects=13", "subjects=a", "parts=1/5", "parts=2",
-    "parts=1/0", "parts=x", "workers=", "folder=", "missing=yes",
+    "recipes=lstn", "recipe=lstm", "subjects=0", "subjects=13", "subjects=a", "parts=1/5",
+    "parts=2", "parts=1/0", "parts=x", "workers=", "folder=", "missing=yes",
 ])  # fmt: skip
 def test_an_argument_that_cannot_be_is_refused_by_name(argument):
     with pytest.raises(ConfigError, match=argument.split("=")[0]):

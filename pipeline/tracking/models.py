@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -156,13 +156,10 @@ def _registered(client: MlflowClient, name: str, address: str) -> str:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    try:
-        found = client.search_model_versions(f"name = '{name}'")
-    except MlflowException:  # no model has this name yet
-        found = []
-    for version in found:
-        if version.source == address:
-            return str(version.version)
+    with suppress(MlflowException):  # no model has this name yet
+        for version in client.search_model_versions(f"name = '{name}'"):
+            if version.source == address:
+                return str(version.version)
     return str(mlflow.register_model(address, name).version)
 
 

@@ -297,6 +297,22 @@ def test_processes_that_need_the_same_tasks_at_once_do_each_once(tmp_path):
     ]  # fmt: skip
 
 
+def test_what_a_process_left_that_was_killed_just_after_a_task_was_done_is_removed(tmp_path):
+    tasks = slow_tasks(tmp_path)
+    quiet(tasks)
+    folder = tasks[0].folder.path
+    there = sorted(folder.iterdir())
+    (folder / ".t0.lock").write_text("", encoding="utf-8")
+    (folder / ".t0.12-ab").mkdir()
+    (folder / ".t1.34-cd").mkdir()  # without a lock
+    (folder / ".t2.56-ef").mkdir()
+    with alone(folder / ".t2.lock"):  # somebody works there
+        quiet(tasks)
+        assert (folder / ".t2.56-ef").is_dir()
+        assert (folder / ".t2.lock").exists()
+    assert sorted(folder.iterdir()) == [folder / ".t2.56-ef", *there]
+
+
 def test_a_killed_process_lets_the_next_one_in(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     held = spawn.Event()

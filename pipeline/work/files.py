@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -142,3 +143,23 @@ def alone(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[No
         with suppress(OSError):  # Windows removes no open file
             path.unlink()
         lock.release()
+
+
+def tidy(path: Path, left: str) -> None:
+    """Remove what a command that was killed has left, unless somebody works there.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file, see `alone`.
+    left : str
+        Folders beside it, as a pattern, that are removed with it.
+    """
+    lock = FileLock(path)
+    with suppress(Timeout, OSError):  # somebody works, or it cannot be written
+        lock.acquire(timeout=0)
+        for folder in path.parent.glob(left):
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+        path.unlink()
+    lock.release()

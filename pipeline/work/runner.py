@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from pipeline.errors import PipelineError
 from pipeline.work.engines import Engine, Local
-from pipeline.work.files import alone, content, contents, why
+from pipeline.work.files import alone, content, contents, tidy, why
 from pipeline.work.keys import digest
 from pipeline.work.machine import cores, threads
 from pipeline.work.messages import Outbox
@@ -139,6 +139,8 @@ def run(
             summary.fresh.append(task.name)
         else:
             stale.append((task, inputs))
+    done = set(summary.fresh)
+    _tidy([task for task in tasks if task.name in done])
     if stale:
         _run_stale(stage, stale, min(workers, len(stale)), listen, summary, engine)
         summary.seconds = time.perf_counter() - begun
@@ -170,6 +172,17 @@ def _mend(files: set[Path], workers: int, say: Callable[[str], None], engine: En
         manifest.unlink(missing_ok=True)
     if makers:
         run("repair", list(makers.values()), workers, None, say, engine)
+
+
+def _tidy(fresh: Sequence[Task]) -> None:
+    """Remove what commands have left that were killed just after a task was done."""
+    names: dict[Path, set[str]] = {}
+    for task in fresh:
+        names.setdefault(task.folder.path, set()).add(task.name)
+    for folder, known in names.items():
+        hidden = [path.name for path in folder.glob(".*.*")]
+        for name in known & {each[1:].rpartition(".")[0] for each in hidden}:
+            tidy(folder / f".{name}.lock", f".{name}.*")
 
 
 def _execute(task: Task, inputs: dict[str, str], report: _Reporter, key: str) -> tuple[str, bool]:

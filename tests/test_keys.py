@@ -113,7 +113,8 @@ def test_a_new_version_of_an_outside_package_gives_a_new_key(work, package, monk
 # Methods that apply others.
 MADE_OF = {
     "train hybrid": {
-        "pipeline.detectors.lstm.detector", "pipeline.detectors.semi_markov.detector",
+        "pipeline.detectors.lstm.detector", "pipeline.detectors.lstm.correction",
+        "pipeline.detectors.semi_markov.detector",
     },
     "train lstm_correction": {"pipeline.detectors.lstm.detector"},
 }  # fmt: skip

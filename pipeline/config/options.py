@@ -200,7 +200,7 @@ def check_folds(config: Config) -> None:
     """
     there = len(config.dataset.train_series)
     demand_of("dataset", config.dataset)(
-        there >= config.method.FEWEST_SERIES, "train_series",
+        not there or there >= config.method.FEWEST_SERIES, "train_series",
         f"method.kind={config.method.kind} needs {config.method.FEWEST_SERIES} or more",
     )  # fmt: skip
     groups = {"stack": bool(config.stack.members), "decisions": bool(config.decisions.enabled)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -154,12 +154,10 @@ def _linked_once(client: MlflowClient, run: str, model: str) -> Iterator[None]:
 def _registered(client: MlflowClient, name: str, address: str) -> str:
     """Give the version of a registered model that a logged model is; register it if need be."""
     import mlflow
-    from mlflow.exceptions import MlflowException
 
-    with suppress(MlflowException):  # no model has this name yet
-        for version in client.search_model_versions(f"name = '{name}'"):
-            if version.source == address:
-                return str(version.version)
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.source == address:
+            return str(version.version)
     return str(mlflow.register_model(address, name).version)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -128,7 +127,7 @@ def alone(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[No
     path : Path
         The lock's file, which is there as long as somebody works.
     waiting : callable
-        Called if another process is in.
+        Called if another process is in. If it raises an exception, nobody waits.
     """
     lock = FileLock(path, poll_interval=0.1)
     try:
@@ -143,23 +142,3 @@ def alone(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[No
         with suppress(OSError):  # Windows removes no open file
             path.unlink()
         lock.release()
-
-
-def tidy(path: Path, left: str) -> None:
-    """Remove what a command that was killed has left, unless somebody works there.
-
-    Parameters
-    ----------
-    path : Path
-        The lock's file, see `alone`.
-    left : str
-        Folders beside it, as a pattern, that are removed with it.
-    """
-    lock = FileLock(path)
-    with suppress(Timeout, OSError):  # somebody works, or it cannot be written
-        lock.acquire(timeout=0)
-        for folder in path.parent.glob(left):
-            if folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
-        path.unlink()
-    lock.release()

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tqdm import tqdm
 
 from pipeline.errors import PipelineError
 from pipeline.work.engines import Engine, Local
-from pipeline.work.files import alone, content, contents, tidy, why
+from pipeline.work.files import alone, content, contents, why
 from pipeline.work.keys import digest
 from pipeline.work.machine import cores, threads
 from pipeline.work.messages import Outbox
@@ -130,17 +131,17 @@ def run(
         From the work, or when an output folder cannot be written.
     """
     begun = time.perf_counter()
-    tasks, summary, stale = list(tasks), Summary(stage), []
+    tasks, summary, fresh, stale = list(tasks), Summary(stage), [], []
     engine = engine or Local()
     _mend({path for task in tasks for path in task.inputs}, workers, say, engine)
     inputs_of = _in_threads(lambda task: contents(task.inputs), tasks, workers)
     for task, inputs in zip(tasks, inputs_of, strict=True):
         if is_fresh(task, inputs):
             summary.fresh.append(task.name)
+            fresh.append(task)
         else:
             stale.append((task, inputs))
-    done = set(summary.fresh)
-    _tidy([task for task in tasks if task.name in done])
+    _tidy(fresh)
     if stale:
         _run_stale(stage, stale, min(workers, len(stale)), listen, summary, engine)
         summary.seconds = time.perf_counter() - begun
@@ -180,9 +181,22 @@ def _tidy(fresh: Sequence[Task]) -> None:
     for task in fresh:
         names.setdefault(task.folder.path, set()).add(task.name)
     for folder, known in names.items():
-        hidden = [path.name for path in folder.glob(".*.*")]
-        for name in known & {each[1:].rpartition(".")[0] for each in hidden}:
-            tidy(folder / f".{name}.lock", f".{name}.*")
+        hidden = {path.name[1:].rpartition(".")[0] for path in folder.glob(".*.*")}
+        for name in known & hidden:
+            # Somebody works there, or it cannot be written.
+            with suppress(OSError), alone(folder / f".{name}.lock", _do_not_wait):
+                _remove_scratch(folder, name)
+
+
+def _do_not_wait() -> None:
+    raise BlockingIOError
+
+
+def _remove_scratch(folder: Path, name: str, but: Path | None = None) -> None:
+    """Remove a task's scratch folders, of commands that were killed."""
+    for left in folder.glob(f".{name}.*"):
+        if left != but and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _execute(task: Task, inputs: dict[str, str], report: _Reporter, key: str) -> tuple[str, bool]:
@@ -213,9 +227,7 @@ def _do(task: Task, inputs: dict[str, str], report: _Reporter) -> None:
     if task.resumable:  # the same work finds the same folder again
         unique = f"resume-{digest(task.key, inputs)}"
     scratch = folder / f".{task.name}.{unique}"
-    for left in folder.glob(f".{task.name}.*"):  # of commands that were killed
-        if left != scratch and left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    _remove_scratch(folder, task.name, but=scratch)
     if task.manifest.is_dir():  # something else took its place
         raise PipelineError(f"{task.manifest}: is a folder, where a file is written; remove it")
     scratch.mkdir(exist_ok=True)

@@ -64,7 +64,7 @@ def mean_layer(detector: LstmDetector) -> torch.Tensor:
     layers = []
     for subject, (_, matrix) in detector.scalers.items():
         apart = torch.from_numpy(deviation(detector, subject))
-        layers.append(apart[:, None] * matrix[: len(apart)])
+        layers.append(apart[:, None] * matrix)
     return torch.stack(layers).mean(dim=0)
 
 

@@ -61,10 +61,7 @@ def fit_chains(data: FitData, options: HybridMethod) -> tuple[SemiMarkovDetector
     DataError
         For a subject with one series only, or without any event.
     """
-    own = {
-        subject: [series for series in data.fitted if series.subject == subject]
-        for subject in sorted({series.subject for series in data.fitted})
-    }
+    own = _by_subject(data.fitted)
     half = _half(own)
     chains: dict[Id, SemiMarkovDetector] = {}
     beliefs: Said = {}
@@ -107,12 +104,8 @@ def fit_network(data: FitData, options: HybridOptions) -> tuple[LstmDetector, Sa
     PipelineError
         Where an LSTM cannot be trained.
     """
-    places: Counter[Id] = Counter()
-    number = {}  # of a series among the subject's
-    for series in data.fitted:
-        number[series.subject, series.series] = places[series.subject]
-        places[series.subject] += 1
-    folds = min(options.method.folds, min(places.values()))
+    own = _by_subject(data.fitted)
+    folds = min(options.method.folds, *map(len, own.values()))
     said: Said = {}
     share = MOST / (folds + 1)
 
@@ -130,8 +123,9 @@ def fit_network(data: FitData, options: HybridOptions) -> tuple[LstmDetector, Sa
         return detector
 
     for fold in range(folds):
-        inside = [s for s in data.fitted if number[s.subject, s.series] % folds == fold]
-        outside = [s for s in data.fitted if number[s.subject, s.series] % folds != fold]
+        inside = [series for fitted in own.values() for series in fitted[fold::folds]]
+        known = {(series.subject, series.series) for series in inside}
+        outside = [s for s in data.fitted if (s.subject, s.series) not in known]
         trained(f"without{fold + 1}", inside, outside)
     return trained("lstm", data.held_out, data.fitted), said
 
@@ -172,6 +166,12 @@ def _part(data: FitData, share: float, whole: bool = False) -> Report:
         data.report(done * share, {k: v for k, v in news.items() if whole or k == "show"})
 
     return report
+
+
+def _by_subject(fitted: list[FeatureSeries]) -> dict[Id, list[FeatureSeries]]:
+    """Sort series by whose they are."""
+    subjects = sorted({series.subject for series in fitted})
+    return {own: [series for series in fitted if series.subject == own] for own in subjects}
 
 
 def _half(own: dict[Id, list[FeatureSeries]]) -> int:

@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -23,9 +24,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
+from omegaconf import DictConfig
 
 from pipeline.__main__ import main
+from pipeline.config import compose as compose_module
 from pipeline.config.compose import compose
 from pipeline.config.options import Config, is_read
 from pipeline.config.paths import CONF
@@ -52,6 +57,46 @@ def pytest_runtestloop() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that both processes end at about the same time."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+# Hydra reads and merges some thirty files for every configuration, which takes most of the time of
+# a test that looks at one option. So each choice of files is composed once, and the options are set
+# in a copy of it, by Hydra, in its own order. What fails is composed anew, for Hydra's own words.
+hydra_compose = compose_module.hydra_compose
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
+
+
+@cache
+def chosen_files(*groups: str) -> DictConfig:
+    """Compose what some choices of files give, once."""
+    return hydra_compose("config", list(groups))
+
+
+def quick_compose(name: str, overrides: list[str]) -> DictConfig:
+    """Compose as Hydra does; tests/test_config.py compares the two."""
+    if compose_module.CONF != CONF:  # a test has files of its own
+        return hydra_compose(name, overrides)
+    try:
+        groups, options = [], []
+        for each in OverridesParser.create().parse_overrides(overrides):
+            of_files = each.key_or_group.partition("/")[0] in GROUPS
+            assert each.package is None and (not of_files or isinstance(each.value(), str))
+            (groups if of_files else options).append(each)
+        composed = deepcopy(chosen_files(*(each.input_line for each in groups)))
+        ConfigLoaderImpl._apply_overrides_to_config(options, composed)
+        return composed
+    except Exception:
+        return hydra_compose(name, overrides)
+
+
+compose_module.hydra_compose = quick_compose
+
+
+def composed_by_hydra(overrides: list[str]) -> Config:
+    """Compose without what is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compose_module, "hydra_compose", hydra_compose)
+        return compose(overrides)
 
 
 # The competition's channels, events and rate.

@@ -19,12 +19,39 @@ from pipeline.errors import ConfigError
 from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context
 from pipeline.stages.flow import run
-from tests.conftest import RECIPES, make_config
+from tests.conftest import RECIPES, SMALL_RECIPE, composed_by_hydra, make_config
 
 
 @pytest.mark.parametrize("experiment", RECIPES)
 def test_every_experiment_composes_and_passes_the_checks(tmp_path, experiment):
     assert make_config(tmp_path, f"experiment={experiment}").recipe == experiment
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=lstm", *SMALL_RECIPE],
+        ["model.hidden=3", "model=paszke2015", "model.hidden=4", "train=global"],
+        ["dataset=mne", "+dataset.markers.a=b", "++seed=3", "hydra.verbose=true"],
+        ["~model.hidden"],
+        ["model={cell:vanilla}"],
+        ["seed@model=1"],
+        ["seed=[1"],
+    ],
+)
+def test_the_tests_way_to_compose_gives_what_hydra_gives(overrides):
+    def outcome(way):
+        try:
+            return way(overrides)
+        except (ConfigError, HydraException, OmegaConfBaseException) as error:
+            return type(error), str(error)
+
+    assert outcome(compose) == outcome(composed_by_hydra)
+
+
+def test_what_is_set_in_one_configuration_is_not_in_the_next():
+    assert compose(["seed=5", "model.hidden=7"]).seed == 5
+    assert compose([]) == composed_by_hydra([])
 
 
 CHOICES = sorted(

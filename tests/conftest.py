@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy
+from hydra import compose as hydra_compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
@@ -62,7 +63,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # Hydra reads and merges some thirty files for every configuration, which takes most of the time of
 # a test that looks at one option. So each choice of files is composed once, and the options are set
 # in a copy of it, by Hydra, in its own order. What fails is composed anew, for Hydra's own words.
-hydra_compose = compose_module.hydra_compose
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 
 
@@ -80,7 +80,8 @@ def quick_compose(name: str, overrides: list[str]) -> DictConfig:
         groups, options = [], []
         for each in OverridesParser.create().parse_overrides(overrides):
             of_files = each.key_or_group.partition("/")[0] in GROUPS
-            assert each.package is None and (not of_files or isinstance(each.value(), str))
+            if each.package or (of_files and not isinstance(each.value(), str)):
+                return hydra_compose(name, overrides)
             (groups if of_files else options).append(each)
         composed = deepcopy(chosen_files(*(each.input_line for each in groups)))
         ConfigLoaderImpl._apply_overrides_to_config(options, composed)

@@ -23,6 +23,7 @@ from pipeline.config.options import Stage
 from pipeline.config.paths import CONF
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.tracking import sweep_runs as multirun
+from pipeline.work.loading import loading
 
 if TYPE_CHECKING:
     from pipeline.stages.record import Given
@@ -37,18 +38,21 @@ def _main(composed: DictConfig) -> float | None:
         if config.stage.name in LIVE_STAGES:
             if multirun.is_job():
                 raise ConfigError(f"stage={config.stage.name}: runs by itself, without -m")
-            from pipeline.live.run import run as run_live
+            with loading():
+                from pipeline.live.run import run as run_live
 
             run_live(config)
             return None
         if config.stage is Stage.adapt:
             if multirun.is_job():
                 raise ConfigError("stage=adapt: runs by itself, without -m")
-            from pipeline.stages.adapt import run as run_adapt
+            with loading():
+                from pipeline.stages.adapt import run as run_adapt
 
             run_adapt(config)
             return None
-        from pipeline.stages.flow import run  # here: a mistake is told before torch is loaded
+        with loading():  # here: a mistake is told before torch is loaded
+            from pipeline.stages.flow import run
 
         result = run(config, multirun.say, None if multirun.is_job() else _given())
     except Exception as error:

@@ -322,22 +322,29 @@ def small_config(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def recipes_folder(tmp_path_factory) -> Path:
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder that the tests of all processes share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def recipes_folder(shared_folder) -> Path:
     """Where the small recipes are run: what one test has made is fresh for the others.
 
     Those in other processes share it: two tests that need the same training wait for each other.
     """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "recipes"
+    folder = shared_folder / "recipes"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
+def empty_store(shared_folder) -> Path:
     """A store of MLflow without a run, made once, because MLflow takes seconds for it."""
-    file = tmp_path_factory.mktemp("store") / "runs.db"
-    store.make(f"sqlite:///{file}")
+    file = shared_folder / "empty_runs.db"
+    with store.lock(f"sqlite:///{file}"):
+        store.make(f"sqlite:///{file}")
     return file
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import numpy as np  # its BLAS has a pool
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from pipeline.config.paths import PROJECT
+from pipeline.work.loading import loading
 from pipeline.work.machine import cores, threads
 
 COUNT = cores() + 1  # no pool has as many by itself
@@ -98,6 +101,7 @@ LATER = """
 import os, sys
 import numpy
 from threadpoolctl import threadpool_info
+from pipeline.work.loading import loading
 from pipeline.work.machine import threads
 count = int(sys.argv[1])
 def pools():
@@ -120,3 +124,13 @@ def test_libraries_that_are_loaded_later_are_limited_too():
         env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_while_libraries_are_loaded_python_looks_for_no_unused_objects():
+    assert gc.isenabled()
+    with loading():
+        assert not gc.isenabled()
+        with suppress(ImportError), loading():
+            raise ImportError
+        assert not gc.isenabled()  # until the outer one ends
+    assert gc.isenabled()

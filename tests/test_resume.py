@@ -108,9 +108,8 @@ def test_killed_twice_it_ends_with_the_same_weights_and_the_same_submission(tmp_
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads Linux's /proc")
-def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tmp_path, whole):
+def test_when_only_the_parent_is_killed_no_process_stays_and_no_epoch_is_lost(tmp_path, whole, uri):
     """As an out-of-memory killer does it: the workers and their helpers are left alone."""
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     more = ("tracking.enabled=true", f"tracking.uri={uri}")
     process = start(tmp_path, 2, *more)
     with whole_session(process):

@@ -52,8 +52,7 @@ def test_serve_wants_a_model():
         server.command(["serve", str(free_port()), ""])
 
 
-def test_ui_tells_where_the_runs_are_with_their_auc(tmp_path, monkeypatch, capsys):
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+def test_ui_tells_where_the_runs_are_with_their_auc(uri, monkeypatch, capsys):
     client = mlflow.MlflowClient(uri)
     experiment = find_experiment(client, uri, "a data set")
     tags = client.get_experiment(experiment).tags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -28,9 +29,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
+def recorded(tmp_path_factory, empty_store):
     """A small command that was recorded, its model registered: context, submission and store."""
     folder = tmp_path_factory.mktemp("recorded")
+    shutil.copy(empty_store, folder / "runs.db")
     uri = f"sqlite:///{folder / 'runs.db'}"
     more = ("tracking.enabled=true", f"tracking.uri={uri}", "tracking.register=grasp")
     context = Context(make_config(folder, "dataset=simulated", *SMALL, *more))

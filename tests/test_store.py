@@ -25,21 +25,13 @@ def uri(tmp_path):
     return f"sqlite:///{tmp_path / 'runs.db'}"
 
 
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory):
-    """A new store, of which tests take copies: MLflow makes its tables slowly."""
-    file = tmp_path_factory.mktemp("blank") / "runs.db"
-    store.make(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture
-def project(tmp_path, blank):
+def project(tmp_path, empty_store):
     """A folder with a store, a run with a file, and a model with a file: client, run, model."""
     folder = tmp_path / "before"
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     folder.mkdir()
-    shutil.copyfile(blank, folder / "mlflow.db")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
     client = mlflow.MlflowClient(uri)
     experiment = find_experiment(client, uri, "a data set")
     run = client.create_run(experiment).info.run_id
@@ -100,8 +92,8 @@ def test_a_copy_of_a_project_has_its_own_files_and_the_command_says_what_it_did(
     assert_found(folder, run, model)
 
 
-def test_files_that_lie_elsewhere_on_purpose_stay_there(uri, tmp_path, blank):
-    shutil.copyfile(blank, tmp_path / "runs.db")
+def test_files_that_lie_elsewhere_on_purpose_stay_there(uri, tmp_path, empty_store):
+    shutil.copyfile(empty_store, tmp_path / "runs.db")
     client = mlflow.MlflowClient(uri)
     far = (tmp_path / "far" / "mlruns").as_uri()
     experiment = client.create_experiment("far", artifact_location=far)

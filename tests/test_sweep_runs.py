@@ -165,21 +165,18 @@ def test_processes_that_make_the_same_store_at_once_lose_no_run(tmp_path):
     )
     commands = [
         subprocess.Popen([sys.executable, "-c", code, tmp_path, uri, f".{i}.json"], cwd=PROJECT)
-        for i in range(3)
+        for i in range(2)
     ]
-    assert [command.wait(LIMIT) for command in commands] == [0, 0, 0]
+    assert [command.wait(LIMIT) for command in commands] == [0, 0]
     client = mlflow.MlflowClient(uri)
     found = client.get_experiment_by_name("simulated")
     runs = client.search_runs([found.experiment_id])
-    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["runs.db"]
 
 
-def test_parallel_jobs_on_a_fresh_store_lose_no_run_and_one_that_fails_stops_no_other(
-    tmp_path,
-):
+def test_parallel_jobs_lose_no_run_and_one_that_fails_stops_no_other(tmp_path, uri):
     """Through the command line; nothing is left in the shell's folder."""
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     (tmp_path / "shell").mkdir()
     small = [o for o in small_recipe("fbl_lda") if not o.startswith(("tracking", "workers"))]
     done = subprocess.run(

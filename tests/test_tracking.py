@@ -159,7 +159,7 @@ def test_the_environment_chooses_the_store_unless_the_configuration_does(small_c
 
 
 def test_a_server_that_cannot_be_reached_costs_no_work_and_is_made_up_for_later(
-    small_config, tmp_path, monkeypatch, capsys
+    small_config, tmp_path, monkeypatch, capsys, uri
 ):
     """No server at first; then the same command again, with a store in its place."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -171,7 +171,6 @@ def test_a_server_that_cannot_be_reached_costs_no_work_and_is_made_up_for_later(
     warned = [line for line in capsys.readouterr().err.splitlines() if "warning: tracking" in line]
     assert len(warned) == 1
     assert list(tmp_path.rglob("submission_*.csv"))
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
     (memory,) = tmp_path.rglob(".mlflow_runs.json")
     memory.write_text(memory.read_text(encoding="utf-8").replace(away, uri), encoding="utf-8")
     told = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,9 +40,10 @@ RECIPES = ("lstm", "fbl_lda")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> tuple[str, dict[str, float]]:
+def runs(tmp_path_factory, empty_store) -> tuple[str, dict[str, float]]:
     """Two recorded commands: the store, and each recipe's AUC."""
     folder = tmp_path_factory.mktemp("ui")
+    shutil.copy(empty_store, folder / "runs.db")
     uri = f"sqlite:///{folder / 'runs.db'}"
     aucs = {}
     for recipe in RECIPES:

@@ -31,7 +31,8 @@ from pipeline.stages.evaluate import RHYTHM
 from pipeline.stages.flow import find, run
 from pipeline.stages.record import export_recipe
 from pipeline.studies.search import inner_split
-from tests.conftest import EVENTS, make_config
+from tests.conftest import EVENTS, make_config, unless_given
+from tests.conftest import SMALL as COMMON
 
 pytestmark = pytest.mark.slow
 
@@ -49,17 +50,21 @@ SMALL = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def from_csv(tmp_path_factory) -> tuple[Context, Path]:
+    """The whole way from CSV files, done once: the context and the submission."""
+    more = ("experiment=fbl_lda", "filter.lowpass_hz=[1,5]", "dataset.simulation.trials=2")
+    small = unless_given(COMMON, more)
+    config = make_config(tmp_path_factory.mktemp("csv"), "dataset=simulated", *small, *more)
+    submission = run(config, say=lambda line: None).submission
+    assert submission is not None
+    return Context(config), submission
+
+
 @pytest.fixture
-def recordings(small_config) -> list[Recording]:
+def recordings(from_csv) -> list[Recording]:
     """Simulated recordings, ingested from CSV files."""
-    config = small_config(
-        "experiment=fbl_lda",
-        "dataset.test_series=[3]",
-        "stage=ingest",
-        "dataset.simulation.trials=2",
-    )
-    context = Context(config, say=lambda line: None)
-    run(config, say=lambda line: None)
+    context, _ = from_csv
     return [
         Recording.load(context.ingest_folder.path, raw.subject, raw.series, context.about)
         for raw in find(context)
@@ -93,7 +98,7 @@ QUANTISATION = {"fif": 1e-3, "vhdr": 1e-2, "set": 1e-2, "edf": 0.3}
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("ending", QUANTISATION)
-def test_other_formats_give_what_csv_files_give(recordings, tmp_path, ending, small_config):
+def test_other_formats_give_what_csv_files_give(recordings, from_csv, tmp_path, ending):
     for each in recordings:
         write(each, tmp_path / "lab", ending)
     config = foreign(tmp_path / "x", ending, f"dataset.raw={tmp_path / 'lab'}",
@@ -110,18 +115,14 @@ def test_other_formats_give_what_csv_files_give(recordings, tmp_path, ending, sm
         if each.events is not None:
             assert back.events is not None
             np.testing.assert_array_equal(back.events[:rows, columns], each.events)
-    csv = small_config("experiment=fbl_lda", "filter.lowpass_hz=[1,5]",
-                       "dataset.simulation.trials=2")  # fmt: skip
-    plain = run(csv, say=lambda line: None)
+    csv, submission = from_csv
     mine, theirs = (
-        FeatureSeries.load(Context(each).feature_folder.path, 1, 1).features
-        for each in (config, csv)
+        FeatureSeries.load(each.feature_folder.path, 1, 1).features for each in (context, csv)
     )
     rows = min(len(mine), len(theirs))
     assert np.abs(mine[:rows] - theirs[:rows]).max() < 2 * QUANTISATION[ending] + 0.01
-    assert plain.submission is not None
     assert result.submission is not None
-    submitted = pd.read_csv(plain.submission, index_col="id")
+    submitted = pd.read_csv(submission, index_col="id")
     told = pd.read_csv(result.submission / "subj1_series3_probabilities.csv")
     wanted = submitted[submitted.index.str.startswith("subj1_series3_")]
     differ = np.abs(told[list(EVENTS)].to_numpy()[: len(wanted)] - wanted.to_numpy())

@@ -79,7 +79,9 @@ def watch(event, arguments):
             told.append(f"listens at {arguments[1]}")
 sys.addaudithook(watch)
 from pipeline.config.compose import compose
-from pipeline.stages.flow import run
+from pipeline.work.loading import loading
+with loading():
+    from pipeline.stages.flow import run
 run(compose(sys.argv[1:]))
 print("told", told)
 """

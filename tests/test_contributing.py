@@ -73,7 +73,10 @@ for recipe in ('fbl_lda', 'lstm', 'semi_markov'):
 # One process for all, because it takes seconds to start one.
 ALL = f"""
 import json, sys
+from pipeline.work.loading import loading
 commands = json.loads(sys.argv[1])
+with loading():
+    import pipeline.stages.flow
 {KEYS}
 from pipeline.__main__ import main
 for command in commands:

@@ -152,7 +152,7 @@ class Context:
         data_set, key = self.config.dataset.name, self.results_folder.key[:6]
         return f"{self.config.recipe}-{how}{data_set}-{key}"
 
-    @property
+    @cached_property
     def settings(self) -> str:
         """The whole configuration, as people read it."""
         return OmegaConf.to_yaml(OmegaConf.structured(self.config))

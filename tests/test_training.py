@@ -413,7 +413,7 @@ def test_networks_of_a_committee_learn_as_if_each_were_alone():
 
 def resident(path: Path) -> int:
     """Give the bytes of a mapped file that this process holds in memory."""
-    blocks = Path("/proc/self/smaps").read_text().split("VmFlags:")
+    blocks = Path("/proc/self/smaps").read_text(encoding="utf-8").split("VmFlags:")
     mine = [block for block in blocks if str(path) in block]
     return 1024 * sum(int(re.search(r"^Rss: +(\d+) kB", block, re.M)[1]) for block in mine)
 
@@ -422,7 +422,8 @@ def resident(path: Path) -> int:
 def test_features_are_not_held_in_memory_beside_the_standardised_ones(tmp_path):
     tapped_series(1, 1, 40_000).save(tmp_path)
     series, path = FeatureSeries.load(tmp_path, 1, 1), tmp_path / "subj1_series1_features.npy"
-    assert np.isfinite(series.features).all() and resident(path) > 400_000
+    assert np.isfinite(series.features).all()
+    assert resident(path) > 400_000
     data = fit_data([series], epochs=0.01, scratch=tmp_path)
     training.train(data, how())
     assert resident(path) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.bench.calibrate import order_of, table_of
@@ -15,6 +16,7 @@ from pipeline.bench.recording_figures import (
     Windows,
     amplitude_figures,
     check_names,
+    course_figures,
     covariance_figures,
     cut_windows,
     discrimination_figures,
@@ -23,7 +25,7 @@ from pipeline.bench.recording_figures import (
 )
 from pipeline.config.paths import PROJECT
 from pipeline.data.simulator.options import SimulationConfig
-from pipeline.data.simulator.plan import simulate_trials
+from pipeline.data.simulator.plan import TRIAL_EVENTS, SimulatedTrials, simulate_trials
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.errors import ConfigError
 from tests.conftest import COMPETITION
@@ -31,6 +33,8 @@ from tests.conftest import COMPETITION
 pytestmark = pytest.mark.slow
 
 REAL_WINDOWS = PROJECT.parent / "shared" / "data" / "gal_windows"
+REAL_TRIALS = REAL_WINDOWS.with_name("gal_trials.csv")
+EVENTS = list(TRIAL_EVENTS)
 
 
 def noise(scale=1.0, seed=0):
@@ -51,6 +55,32 @@ def test_the_real_figures_are_what_these_functions_compute_from_the_real_windows
     assert len(checked) > 40
     for name, value in checked.items():
         assert value == pytest.approx(REAL[name].value, rel=0.02, abs=0.006), name
+
+
+def test_the_real_courses_are_what_this_function_computes_from_the_real_event_times():
+    if not REAL_TRIALS.exists():
+        pytest.skip(f"the real event times are not there: {REAL_TRIALS}")
+    plans = {
+        key: SimulatedTrials(str(own.series_type.iloc[0]), own[EVENTS].to_numpy() / 500, 0)
+        for key, own in pd.read_csv(REAL_TRIALS).groupby(["subject", "series"])
+    }
+    for name, value in course_figures(plans).items():
+        assert value == pytest.approx(REAL[name].value, abs=0.0006), name
+
+
+def test_trials_in_any_order_have_no_course():
+    random = np.random.default_rng(0)
+    plans = {}
+    for series in range(200):
+        steps = np.exp(0.2 * random.standard_normal((34, 6)))
+        plans[1, series] = SimulatedTrials("short", np.cumsum(steps).reshape(34, 6), 0)
+    figures = course_figures(plans)
+    assert figures["pause, log SD within series"] == pytest.approx(0.2, rel=0.05)
+    for name, value in figures.items():
+        if name.endswith("autocorrelation"):
+            assert value == pytest.approx(-0.03, abs=0.03)
+        elif name.endswith("line over the series"):
+            assert value == pytest.approx(0.03, abs=0.01)
 
 
 def test_figures_scale_with_the_signal():
@@ -77,7 +107,7 @@ def test_windows_are_the_labelled_rows():
 def test_the_plans_keep_to_the_real_delays():
     config = SimulationConfig()
     plans = {(s, r): simulate_trials(config, s, r) for s in range(1, 13) for r in range(1, 9)}
-    figures = trial_figures(plans, COMPETITION.rate)
+    figures = trial_figures(plans, COMPETITION.rate) | course_figures(plans)
     assert set(figures) <= set(REAL)
     missed = [name for name, value in figures.items() if not REAL[name].allows(value)]
     assert len(missed) <= 0.15 * len(figures), missed

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipeline.bench import front_page
+from pipeline.bench.methods import COMPARED
 from pipeline.config.paths import CONF, PROJECT
 
 pytestmark = pytest.mark.slow
@@ -156,18 +157,18 @@ def test_the_readme_table_has_the_benchmark_s_figures():
     written = front_page.HEAD + "".join(
         line + "\n" for line in front_page.between(README, "methods").splitlines()[2:]
     )
-    assert written == front_page.methods_table(README, benchmark)
+    assert written == front_page.methods_table(benchmark)
     measured = front_page.figures(benchmark)
     assert len(measured) > 5
     for name, (auc, _, minutes) in measured.items():
         assert re.search(rf"^\| `{name}` .*\| {auc} .*\| {minutes} \|$", README, re.MULTILINE)
 
 
-def test_a_method_without_a_description_is_refused():
-    benchmark = front_page.BENCHMARK.read_text(encoding="utf-8")
-    without = README.replace("| `semi_markov` |", "| `other` |")
-    with pytest.raises(ValueError, match="does not say what semi_markov is"):
-        front_page.methods_table(without, benchmark)
+@pytest.mark.parametrize("recipe", COMPARED)
+def test_a_recipe_s_file_says_first_what_it_is(recipe):
+    lines = (CONF / "experiment" / f"{recipe}.yaml").read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(r"# [A-Z`].{20,95}\.", lines[1]), lines[1]
+    assert "|" not in front_page.description(recipe)
 
 
 def test_the_benchmark_says_of_every_recipe_what_it_is():

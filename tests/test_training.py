@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,7 @@ from pipeline.detectors.lstm.optimiser import learning_rate
 from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.results.scoring import score
-from tests.conftest import wait_until
+from tests.conftest import fit_data, tapped_series, wait_until
 
 EVENTS = ("a", "b")
 WINDOW = Window(length=20, batch=4, stride=2, streams=3, burn_in=5, join=False)
@@ -408,3 +409,22 @@ def test_networks_of_a_committee_learn_as_if_each_were_alone():
             torch.testing.assert_close(parameter.grad, gradient)
     together.eval()
     torch.testing.assert_close(together(x)[0], votes.mean(dim=0))
+
+
+def resident(path: Path) -> int:
+    """Give the bytes of a mapped file that this process holds in memory."""
+    blocks = Path("/proc/self/smaps").read_text(encoding="utf-8").split("VmFlags:")
+    mine = [block for block in blocks if str(path) in block]
+    return 1024 * sum(int(re.search(r"^Rss: +(\d+) kB", block, re.M)[1]) for block in mine)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="/proc/self/smaps is not there")
+def test_features_are_not_held_in_memory_beside_the_standardised_ones(tmp_path):
+    tapped_series(1, 1, 40_000).save(tmp_path)
+    series, path = FeatureSeries.load(tmp_path, 1, 1), tmp_path / "subj1_series1_features.npy"
+    assert np.isfinite(series.features).all()
+    assert resident(path) > 400_000
+    data = fit_data([series], epochs=0.01, scratch=tmp_path)
+    training.train(data, how())
+    assert resident(path) == 0
+    assert np.isfinite(series.features).all()  # the file gives them anew

@@ -24,6 +24,7 @@ from pipeline.bench.recording_figures import (
     Figures,
     Windows,
     check_names,
+    course_figures,
     cut_windows,
     trial_figures,
     window_figures,
@@ -126,7 +127,8 @@ def main(arguments: list[str]) -> None:
     work = (delayed(subject_windows)(config, context.about, subject) for subject in subjects)
     made = Parallel(n_jobs=context.workers, return_as="generator")(work)
     parts = list(tqdm(made, total=len(subjects), desc="windows", unit="subject"))
-    figures = trial_figures(plans, context.about.rate) | window_figures(Windows.joined(parts))
+    figures = trial_figures(plans, context.about.rate) | course_figures(plans)
+    figures |= window_figures(Windows.joined(parts))
     aucs, (worst, best) = method_figures(recipes, overrides)
     text = (
         f"{table_of(figures | aucs)} {order_of(aucs)} FBL_LDA's AUC by subject: {worst:.3f} to "

@@ -1,8 +1,9 @@
 """Write the generated parts of the README and of ``docs/design.md``.
 
 ``python -m pipeline.bench.front_page`` copies the figures of ``docs/benchmark.md`` into the table
-of methods in the README, best first. It also draws the map of the package's files in
-``docs/design.md``: each line of the map is the first sentence of a docstring.
+of methods in the README, best first; a recipe's file says in its first line what it is. It also
+draws the map of the package's files in ``docs/design.md``: each line of the map is the first
+sentence of a docstring.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ README = PROJECT / "README.md"
 BENCHMARK = PROJECT / "docs" / "benchmark.md"
 DESIGN = PROJECT / "docs" / "design.md"
 PACKAGE = PROJECT / "pipeline"
+EXPERIMENTS = PROJECT / "conf" / "experiment"
 HEAD = (
     "| recipe | what it is | AUC | 95 % interval | minutes to fit |\n"
     "|---|---|--:|--:|--:|\n"
@@ -61,31 +63,30 @@ def figures(benchmark: str) -> dict[str, tuple[str, str, str]]:
     return rows
 
 
-def methods_table(readme: str, benchmark: str) -> str:
-    """Make the README's table: its descriptions, with the figures of the benchmark.
+def description(recipe: str) -> str:
+    """Say what a recipe is: the first line of its file, below Hydra's own."""
+    line = (EXPERIMENTS / f"{recipe}.yaml").read_text(encoding="utf-8").splitlines()[1]
+    words = line.removeprefix("# ").removesuffix(".")
+    return words[0].lower() + words[1:] if words[1].islower() or words[1] == " " else words
+
+
+def methods_table(benchmark: str) -> str:
+    """Make the README's table of methods.
 
     Parameters
     ----------
-    readme, benchmark : str
-        The two documents.
+    benchmark : str
+        The document with the figures.
 
     Returns
     -------
     str
         The best method first; methods with equal AUC ordered by their minutes.
-
-    Raises
-    ------
-    ValueError
-        If the benchmark has a recipe that the README's table does not describe.
     """
-    words = {row[0].strip("`"): row[1] for row in table_rows(between(readme, "methods"))}
     measured = figures(benchmark)
-    if missing := sorted(measured.keys() - words.keys()):
-        raise ValueError(f"{README.name}: its table does not say what {', '.join(missing)} is")
     best_first = sorted(measured.items(), key=lambda item: (-float(item[1][0]), float(item[1][2])))
     lines = [
-        f"| `{name}` | {words[name]} | {auc} | {interval} | {minutes} |\n"
+        f"| `{name}` | {description(name)} | {auc} | {interval} | {minutes} |\n"
         for name, (auc, interval, minutes) in best_first
     ]
     return HEAD + "".join(lines)
@@ -93,8 +94,7 @@ def methods_table(readme: str, benchmark: str) -> str:
 
 def write_methods() -> None:
     """Write the README's table of methods."""
-    table = methods_table(README.read_text(encoding="utf-8"), BENCHMARK.read_text(encoding="utf-8"))
-    write_between(README, "methods", table)
+    write_between(README, "methods", methods_table(BENCHMARK.read_text(encoding="utf-8")))
 
 
 def first_line(path: Path) -> str:

@@ -7,7 +7,8 @@ windows
     10.1038/sdata.2014.47), 13,554 windows, in the integer units of Kaggle's files. The functions
     of `pipeline.bench.recording_figures` computed them.
 delays
-    The event times of all 3,120 trials of series 1-8 of the same data set.
+    The event times of all 3,120 trials of series 1-8 of the same data set, and their course over
+    the series.
 AUC
     Of each method on series 7-8 after a fit on 1-6, pooled over subjects: the README of the
     competition's first place (FBL_LDA, FBL_LR, RNN_FB_delay4000, cnn_script_1D_30Hz), and a public
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.bench.recording_figures import GROUPS, HERTZ, PAIRS
+from pipeline.bench.recording_figures import COURSES, GROUPS, HERTZ, PAIRS
 
 
 class Real(NamedTuple):
@@ -85,6 +86,24 @@ REAL: dict[str, Real] = {
     "overlap of BothStartLoadPhase and LiftOff": _plus(0.17, 0.08),
     "overlap of Replace and BothReleased": _plus(0.31, 0.08),
     "trials with BothStartLoadPhase after LiftOff": _times(21, 2.0),
+    # course of the delays over a series: SD within a series and of the series' means, correlation
+    # of a trial with the next, share that a straight line over the trials explains
+    **{
+        f"{name}, {what}": real
+        for name, values in zip(
+            COURSES,
+            ((0.205, 0.063, 0.149, 0.099), (0.365, 0.094, 0.179, 0.040),
+             (0.049, 0.023, 0.119, 0.059), (0.948, 0.248, 0.079, 0.039),
+             (0.160, 0.064, 0.049, 0.066)),
+            strict=True,
+        )
+        for what, real in (
+            ("log SD within series", _times(values[0], 1.35)),
+            ("log SD of series", _times(values[1], 1.5)),
+            ("autocorrelation", _plus(values[2], 0.06)),
+            ("share of a line over the series", _plus(values[3], 0.025)),
+        )
+    },
     # amplitudes, in units
     "mean": _times(129.5, 1.5),
     "SD": _times(304.6),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +127,12 @@ class FeatureSeries:
     features: np.ndarray
     labels: np.ndarray | None
     moments: Moments
+
+    def release(self) -> None:
+        """Give back the memory of the features that were read; the file gives them anew."""
+        file = self.features.base
+        if isinstance(file, mmap.mmap) and hasattr(file, "madvise"):  # Windows lacks it
+            file.madvise(mmap.MADV_DONTNEED)
 
     def save(self, folder: Path) -> None:
         """Write a file for each part that is there."""

@@ -163,6 +163,7 @@ class Training:
 
         def ready(series: FeatureSeries) -> torch.Tensor:
             features = standardise(series.features, scalers[series.subject])
+            series.release()  # else each row would be held twice
             if beside is None:
                 return features
             others = torch.from_numpy(np.array(beside[series.subject, series.series]))

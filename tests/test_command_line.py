@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from pipeline.config.paths import CONF
+from pipeline.config.paths import CONF, PROJECT
 from tests.conftest import command_line
 
 pytestmark = pytest.mark.slow
@@ -73,3 +73,19 @@ def test_nothing_is_left_in_the_shell_s_folder(command, tmp_path):
     assert done.stderr.count("error: job ") == 2  # the first stops the second in no way
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "shell").iterdir())
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize(
+    ("options", "recipe"),
+    [
+        ("train DATASET=simulated", "hybrid"), ("train DATASET=kaggle", "hybrid"),
+        ("train DATASET=mne", "lstm"), ("train DATASET=simulated RECIPE=fbl_lda", "fbl_lda"),
+        ("explain DATASET=simulated", "hybrid"), ("sweep DATASET=simulated", "lstm"),
+    ],
+)  # fmt: skip
+def test_make_takes_the_recipe_that_suits_the_recordings(options, recipe):
+    told = subprocess.run(
+        ["make", "-n", *options.split()], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert f"experiment={recipe} " in told.stdout

@@ -1,6 +1,6 @@
-"""Train the default recipe with each LSTM cell and compare the AUCs.
+"""Train the recipe `lstm` with each LSTM cell and compare the AUCs.
 
-``python -m pipeline.bench.cells [overrides]`` runs the default recipe on the default simulated
+``python -m pipeline.bench.cells [overrides]`` runs the recipe `lstm` on the default simulated
 recordings once per cell, prints the table, and writes it into ``docs/cells.md``.
 """
 

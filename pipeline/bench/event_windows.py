@@ -10,13 +10,13 @@ event's first row). It is not part of this project.
 What is read of a window (`READINGS`):
 
 filter bank
-    The features of the default recipe, at 50 Hz: 15 rows.
+    The features of `lstm`, at 50 Hz: 15 rows.
 means in turn
     The means of the window's three thirds, one after the other: three rows of 32 values.
 means at once
     The same means side by side: one row of 96 values.
 
-The network is the default recipe's (scaler, whitening, LSTM), each window from an empty state; its
+The network is the recipe `lstm`'s (scaler, whitening, LSTM), each window from an empty state; its
 last row's logits are compared. LDA reads the last row, standardised. The network that corrects LDA
 reads the logits of an LDA that was fitted to other series, beside the row, and learns what to add
 to them.

@@ -1,6 +1,6 @@
 """Draw a detection: some seconds of EEG, the probabilities of all events, and the true events.
 
-``python -m pipeline.bench.picture [overrides]`` trains the default recipe on one simulated subject,
+``python -m pipeline.bench.picture [overrides]`` trains the recipe `lstm` on one simulated subject,
 takes the predictions of a test series from the submission, and draws a few trials of it into
 ``docs/detection.png``. The training has not seen this series.
 """

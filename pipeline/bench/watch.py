@@ -1,6 +1,6 @@
 """Take a picture of the live page in a browser, for ``docs/live.png``.
 
-``python -m pipeline.bench.watch [overrides]`` fits the default recipe on one simulated subject,
+``python -m pipeline.bench.watch [overrides]`` fits the recipe `lstm` on one simulated subject,
 chooses the settings of its onsets, replays a test series with ``view=web``, and looks at the page
 in Chromium.
 """

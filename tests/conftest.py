@@ -84,6 +84,7 @@ def quick_compose(name: str, overrides: list[str]) -> DictConfig:
                 return hydra_compose(name, overrides)
             (groups if of_files else options).append(each)
         composed = deepcopy(chosen_files(*(each.input_line for each in groups)))
+        # Hydra has no public way to set options in what is composed.
         ConfigLoaderImpl._apply_overrides_to_config(options, composed)
         return composed
     except Exception:

@@ -17,7 +17,7 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 
 # Kaggle's files where they are there, else simulated recordings; DATASET=... overrides.
 FOUND := $(firstword $(wildcard data/raw/train/*_data.csv* data/raw/*.zip data/raw/*_data.csv*))
-DATASET ?= $(if $(FOUND),kaggle,simulated)
+DATASET ?= $(or $(patsubst dataset=%,%,$(filter dataset=%,$(ARGS))),$(if $(FOUND),kaggle,simulated))
 # A chain of events suits the competition's recordings; of your own it is not known.
 CHOSEN = $(or $(RECIPE),$(if $(filter kaggle simulated,$(DATASET)),hybrid,lstm))
 

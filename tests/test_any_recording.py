@@ -142,7 +142,7 @@ def test_predictions_are_files_that_others_open_and_a_served_recipe_agrees(recor
     result = run(config, say=told.append)
     assert result.auc is not None
     assert {"subjMK01", "subjMK02", *RHYTHM} <= set(result.auc.index)
-    assert any("onsets: where a probability rises to 0.5 (fewer than two" in line for line in told)
+    assert any("onsets: where a probability rises to 0.5 (too few" in line for line in told)
     folder = result.submission
     assert folder is not None
     name = "subjMK01_seriesrun3"

@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import mlflow
 import pytest
 
 from pipeline.bench import methods
+from pipeline.bench.arguments import chosen_recipes, is_documents_own, run_command
+from pipeline.bench.methods import COMPARED
 from pipeline.config.paths import CONF
-from pipeline.errors import ConfigError
 from tests.conftest import EVENTS, SMALL_COMMON, command_line, composed
 
 pytestmark = pytest.mark.slow
 
 
 def test_recipes_are_chosen_by_name_and_all_else_goes_to_hydra():
-    chosen = methods.chosen_recipes(["recipes=lstm,fbl_lr", "seed=3"], methods.COMPARED)
-    assert chosen == (["lstm", "fbl_lr"], ["seed=3"])
-    assert methods.chosen_recipes([], ("lstm",)) == (["lstm"], [])
-    with pytest.raises(ConfigError, match="recipes=lstn: choose from fbl_lda, "):
-        methods.chosen_recipes(["recipes=lstn"], methods.COMPARED)
+    given = ["recipes=lstm,fbl_lr", "seed=3", "model.hidden=8", "method.updates=2"]
+    chosen = chosen_recipes(given, COMPARED, COMPARED)
+    assert chosen == (["lstm", "fbl_lr"], given[1:])
+    assert chosen_recipes([], ("lstm",), COMPARED) == (["lstm"], [])
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("recipes=lstn", "recipes=lstn: choose from fbl_lda, "),
+        ("experiment=lstm", "experiment=lstm: the benchmark sets it; recipes=a,b names recipes"),
+        ("stage=filter", "stage=filter: the benchmark sets it"),
+        ("nonsense", "parsing override 'nonsense'"),
+        ("model.hiden=8", "Key 'hiden' not in 'Model'; did you mean hidden?"),
+        ("method.update=8", "method.update=8: no method has such an option"),
+        ("train.epochs=0", "train.epochs=0"),
+        ("seed=x", "seed"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_work(argument, said, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench", argument])
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda arguments: chosen_recipes(arguments, ("lstm", "fbl_lda"), COMPARED))
+    line = str(ended.value)
+    assert line.startswith("error: ")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_documents_show_what_is_measured_with_the_recipes_own_options_alone():
+    assert is_documents_own(["data_dir=/x", "workers=1", "tracking.enabled=false"])
+    assert not is_documents_own(["workers=1", "dataset.simulation.subjects=2"])
+    assert not is_documents_own(["seed=1"])
 
 
 def test_every_compared_recipe_exists():
-    assert all((CONF / "experiment" / f"{recipe}.yaml").exists() for recipe in methods.COMPARED)
+    assert all((CONF / "experiment" / f"{recipe}.yaml").exists() for recipe in COMPARED)
 
 
 def test_the_memory_is_that_of_a_process_of_its_own_and_its_error_ends_the_command(capfd):

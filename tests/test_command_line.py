@@ -81,7 +81,8 @@ def test_nothing_is_left_in_the_shell_s_folder(command, tmp_path):
     [
         ("train DATASET=simulated", "hybrid"), ("train DATASET=kaggle", "hybrid"),
         ("train DATASET=mne", "lstm"), ("train DATASET=simulated RECIPE=fbl_lda", "fbl_lda"),
-        ("explain DATASET=simulated", "hybrid"), ("sweep DATASET=simulated", "lstm"),
+        ("train ARGS=dataset=mne", "lstm"), ("explain DATASET=simulated", "hybrid"),
+        ("sweep DATASET=simulated", "lstm"),
     ],
 )  # fmt: skip
 def test_make_takes_the_recipe_that_suits_the_recordings(options, recipe):

@@ -216,3 +216,12 @@ def test_mistakes_name_the_key(small_config, override, message):
     given = [o for o in RUN if o.partition("=")[0] != override.partition("=")[0]]
     with pytest.raises(ConfigError, match=message):
         small_config(*given, "decisions.enabled=true", override)
+
+
+def test_folds_that_leave_too_few_series_for_the_method_are_refused(tmp_path):
+    given = ["experiment=hybrid", *RUN[1:], "decisions.enabled=true", "dataset=simulated"]
+    said = r"decisions.folds=2: .* has 1 training series, and method.kind=hybrid needs 2; name more"
+    with pytest.raises(ConfigError, match=said):
+        make_config(tmp_path, *given)
+    enough = ["dataset.simulation.series=5", "dataset.train_series=[1,2,5]"]
+    make_config(tmp_path, *given, *enough)

@@ -75,6 +75,7 @@ def test_the_whole_command_on_small_recordings(recipes_folder, tmp_path, monkeyp
     document = tmp_path / "benchmark.md"
     document.write_text("<!-- leak:begin -->\n<!-- leak:end -->\n", encoding="utf-8")
     monkeypatch.setattr(leak, "DOC", document)
+    monkeypatch.setattr(leak, "is_documents_own", lambda changes: True)
     leak.main(
         [
             "recipes=fbl_lda", *SMALL_COMMON, f"data_dir={recipes_folder / 'data'}",

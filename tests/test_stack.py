@@ -17,6 +17,7 @@ from pipeline.detectors.lstm.correction import CorrectionDetector
 from pipeline.errors import ConfigError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.stages import flow, members
+from pipeline.stages.checks import check_before_work
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.stages.jobs import fold_jobs, folds, jobs
@@ -152,6 +153,14 @@ def test_members_share_the_data_and_add_their_seed(tmp_path):
 def test_mistakes_name_the_member(tmp_path, override, message):
     with pytest.raises(ConfigError, match=message):
         Context(make_config(tmp_path, *STACK, override))
+
+
+def test_a_member_that_a_fold_leaves_too_few_series_is_refused_before_work(tmp_path):
+    config = make_config(tmp_path, *SMALL_RECIPE, "experiment=stack", "stack.members=[hybrid]")
+    with pytest.raises(
+        ConfigError, match=r"stack.folds=2: .* 1 training series, and hybrid needs 2"
+    ):
+        check_before_work(Context(config))
 
 
 def test_a_correction_starts_near_its_first_member_and_reads_all_columns(tmp_path):

@@ -8,13 +8,12 @@ writes one table per recipe into ``docs/recipes.md``. What two stacks have in co
 from __future__ import annotations
 
 import statistics
-import sys
 
+from pipeline.bench.arguments import chosen_recipes, run_command
 from pipeline.bench.document import SEEDS_HEAD, SEEDS_RULE, machine, seeds_row, write_between
-from pipeline.bench.methods import DATA, SPLIT, chosen_recipes, fit_seconds, pooled_auc
+from pipeline.bench.methods import DATA, SPLIT, fit_seconds, pooled_auc
 from pipeline.config.compose import compose
 from pipeline.config.paths import PROJECT
-from pipeline.errors import PipelineError
 from pipeline.stages.context import Context
 from pipeline.work.machine import cores
 
@@ -117,7 +116,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -6,13 +6,14 @@ subjects (by default one), fits both on series 1-6, and prints their pooled AUC 
 
 from __future__ import annotations
 
-import sys
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.bench.arguments import run_command
 from pipeline.config.compose import compose
 from pipeline.config.options import plain
 from pipeline.data.recording import Description
@@ -21,6 +22,7 @@ from pipeline.data.simulator.plan import SimulatedTrials, simulate_trials
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.detectors.registry import METHODS
+from pipeline.errors import ConfigError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.interface import build
 from pipeline.features.registry import FEATURES
@@ -79,6 +81,19 @@ def _silent(share: float, news: dict[str, Any]) -> None:
     """Report nothing."""
 
 
-if __name__ == "__main__":
-    for name, auc in compare(int(sys.argv[1]) if sys.argv[1:] else 1).items():
+def main(arguments: list[str]) -> None:
+    """Print the AUC of each method.
+
+    Parameters
+    ----------
+    arguments : list of str
+        The number of subjects; one if there is none.
+    """
+    if len(arguments) > 1 or not all(re.fullmatch(r"[1-9]\d*", each) for each in arguments):
+        raise ConfigError(f"{' '.join(arguments)}: give a number of subjects")
+    for name, auc in compare(int(arguments[0]) if arguments else 1).items():
         print(f"{name}: {auc:.4f}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -3,20 +3,19 @@
 ``python -m pipeline.bench.calibrate [recipes=a,b] [overrides]`` simulates the full competition's
 training series, computes the same figures from them as were computed from the real ones
 (`pipeline.bench.real_figures`), fits the published methods, and writes the comparison into
-``docs/simulator.md``. The fits are kept like those of any run, so a second command does not repeat
-them.
+``docs/simulator.md``. With overrides that change more than places it only prints the comparison.
+The fits are kept like those of any run, so a second command does not repeat them.
 """
 
 from __future__ import annotations
-
-import sys
 
 import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from pipeline.bench.arguments import chosen_recipes, is_documents_own, run_command
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import SPLIT, chosen_recipes
+from pipeline.bench.methods import SPLIT
 from pipeline.bench.real_figures import METHODS, REAL
 from pipeline.bench.recording_figures import (
     TRAINING,
@@ -36,12 +35,13 @@ from pipeline.data.recording import Description
 from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.plan import simulate_trials
 from pipeline.data.simulator.simulate import simulate_series
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError
 from pipeline.stages.context import Context
 from pipeline.stages.flow import run
 from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "simulator.md"
+WHOLE = ("dataset=simulated", "dataset.simulation.subjects=12", "dataset.simulation.trials=0")
 
 
 def subject_windows(config: SimulationConfig, about: Description, subject: int) -> Windows:
@@ -112,12 +112,15 @@ def main(arguments: list[str]) -> None:
         ``recipes=a,b`` for some of the published methods; the rest as on the pipeline's command
         line.
     """
-    recipes, overrides = chosen_recipes(arguments, tuple(METHODS), tuple(METHODS))
-    whole = ["dataset=simulated", "dataset.simulation.subjects=12", "dataset.simulation.trials=0"]
-    overrides = [*whole, *SPLIT, "tracking.enabled=false", *overrides]
-    context = Context(compose(overrides))
+    recipes, changes = chosen_recipes(arguments, list(METHODS), list(METHODS), [*WHOLE, *SPLIT])
+    overrides = [*WHOLE, *SPLIT, "tracking.enabled=false", *changes]
+    context = Context(compose(reading([], overrides)))
+    if context.config.dataset.source != "simulated":
+        raise ConfigError("dataset: only simulated recordings can be compared with the real ones")
     check_names(context.about)
     config = SimulationConfig(**plain(context.config.dataset.simulation))
+    if config.subjects < 2:
+        raise ConfigError("dataset.simulation.subjects=1: subjects are compared; give 2 or more")
     subjects = range(1, config.subjects + 1)
     plans = {
         (subject, series): simulate_trials(config, subject, series)
@@ -132,14 +135,15 @@ def main(arguments: list[str]) -> None:
     aucs, (worst, best) = method_figures(recipes, overrides)
     text = (
         f"{table_of(figures | aucs)} {order_of(aucs)} FBL_LDA's AUC by subject: {worst:.3f} to "
-        f"{best:.3f}.\n\n{machine(cores())}; seed {config.seed}.\n"
+        f"{best:.3f}.\n\n{machine(cores())}; {config.subjects} subjects, seed {config.seed}."
     )
+    if others := [METHODS[recipe] for recipe in METHODS if recipe not in recipes]:
+        text += f" Not measured: {', '.join(others)}."
+    text += "\n"
     print(text)
-    write_between(DOC, "calibration", text)
+    if is_documents_own(changes):
+        write_between(DOC, "calibration", text)
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -9,7 +9,6 @@ held-out series. Beside them it fits the recipe on his own training series alone
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from pipeline.bench.arguments import chosen_recipes, run_command
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import chosen_recipes
 from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import series_name
 from pipeline.data.series import Series
 from pipeline.data.simulator.options import MOST_SUBJECTS
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError
 from pipeline.results.colors import event_color
 from pipeline.results.rows import hold
 from pipeline.stages import ingest
@@ -165,8 +164,8 @@ def main(arguments: list[str]) -> None:
     arguments : list of str
         ``recipes=a,b`` and ``series=0,2``; the rest as on the pipeline's command line.
     """
-    recipes, rest = chosen_recipes(arguments, RECIPES, RECIPES)
-    counts, overrides = chosen_series(rest)
+    counts, rest = chosen_series(arguments)
+    recipes, overrides = chosen_recipes(rest, RECIPES, RECIPES, DATA)
     points: dict[str, dict[int, Point]] = {}
     for recipe in recipes:
         points[recipe] = {count: measure(recipe, count, overrides) for count in counts}
@@ -237,7 +236,4 @@ def draw(path: Path, points: dict[str, dict[int, Point]], base: Point) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

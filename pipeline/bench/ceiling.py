@@ -9,18 +9,16 @@ The scores go into ``docs/recipes.md``.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from pipeline.bench.arguments import run_command
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.methods import DATA, SPLIT
 from pipeline.config.compose import compose
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import label_runs, series_name
-from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
@@ -109,7 +107,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -7,10 +7,10 @@ recordings once per cell, prints the table, and writes it into ``docs/cells.md``
 from __future__ import annotations
 
 import json
-import sys
 
 import pandas as pd
 
+from pipeline.bench.arguments import run_command
 from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose
 from pipeline.config.lstm import Cell
@@ -64,4 +64,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_command(main)

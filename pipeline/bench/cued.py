@@ -8,17 +8,16 @@ DATASET=eegmmidb`` says where they can be had.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import cast
 
 import pandas as pd
 
+from pipeline.bench.arguments import chosen_recipes, run_command
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import COMPARED, chosen_recipes
+from pipeline.bench.methods import COMPARED
 from pipeline.config.compose import compose, reading
 from pipeline.config.paths import PROJECT
-from pipeline.errors import PipelineError
 from pipeline.stages.context import Context
 from pipeline.stages.evaluate import RHYTHM
 from pipeline.stages.flow import find, run
@@ -57,7 +56,7 @@ def main(arguments: list[str]) -> None:
     arguments : list of str
         ``recipes=a,b`` for other recipes; all else as on the pipeline's command line.
     """
-    recipes, overrides = chosen_recipes(arguments, RECIPES, COMPARED)
+    recipes, overrides = chosen_recipes(arguments, RECIPES, COMPARED, DATA)
     table: list[str] = []
     begun = time.perf_counter()
     for recipe in recipes:
@@ -83,7 +82,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -8,16 +8,14 @@ twelve subjects.
 
 from __future__ import annotations
 
-import sys
-
 import pandas as pd
 
+from pipeline.bench.arguments import chosen_recipes, run_command
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import COMPARED, SPLIT, chosen_recipes
+from pipeline.bench.methods import COMPARED, SPLIT
 from pipeline.config.compose import compose, reading
 from pipeline.config.paths import PROJECT
 from pipeline.data.simulator.options import MOST_SUBJECTS
-from pipeline.errors import PipelineError
 from pipeline.results.scoring import show_cells
 from pipeline.stages.context import Context
 from pipeline.stages.decide import show
@@ -45,7 +43,7 @@ def main(arguments: list[str]) -> None:
     arguments : list of str
         ``recipes=a,b`` for other recipes; the rest as on the pipeline's command line.
     """
-    recipes, overrides = chosen_recipes(arguments, RECIPES, COMPARED)
+    recipes, overrides = chosen_recipes(arguments, RECIPES, COMPARED, [*DATA, *SPLIT])
     parts, lines = [], [HEAD]
     for recipe in recipes:
         config = compose(reading([f"experiment={recipe}", *DATA, *SPLIT], overrides))
@@ -79,7 +77,4 @@ def line(recipe: str, table: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

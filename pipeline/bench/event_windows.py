@@ -26,7 +26,6 @@ BothStartLoadPhase is left out, because it often coincides with FirstDigitTouch.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +40,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from pipeline.bench.arguments import run_command
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.recording_figures import Windows
 from pipeline.config.compose import compose
@@ -310,7 +310,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -33,6 +33,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pipeline.bench import cost_model, measured_runs
+from pipeline.bench.arguments import run_command
 from pipeline.bench.document import machine, read_between, write_between
 from pipeline.bench.measured_runs import MEMBERS, WHOLE, Measure, Run
 from pipeline.bench.methods import COMPARED
@@ -336,8 +337,6 @@ def main(arguments: Sequence[str]) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the command is ended, too
     try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+        run_command(main)
     except KeyboardInterrupt:
         sys.exit("stopped; give missing=true to leave out what is in the table")

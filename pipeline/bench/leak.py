@@ -3,7 +3,7 @@
 ``python -m pipeline.bench.leak [recipes=a,b] [overrides]`` trains each recipe again on the
 recordings of `pipeline.bench.methods`, but with wrong labels, both in the training series and in
 the held-out ones. It writes the scores into ``docs/benchmark.md``, where the lines of other recipes
-stay as they are:
+stay as they are. With overrides that change more than places it only prints them:
 
 shuffled
     Every label is moved to a random place within its series. Any score but .50 is a leak.
@@ -15,7 +15,6 @@ shifted
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -25,12 +24,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.bench.arguments import chosen_recipes, is_documents_own, run_command
 from pipeline.bench.document import machine, read_between, renewed, write_between
-from pipeline.bench.methods import COMPARED, DATA, DOC, SPLIT, chosen_recipes, pooled_auc
+from pipeline.bench.methods import COMPARED, DATA, DOC, SPLIT, pooled_auc
 from pipeline.config.compose import compose, reading
 from pipeline.data.kaggle_files import RawSeries
 from pipeline.data.recording import label_runs, series_name
-from pipeline.errors import PipelineError
 from pipeline.results.scoring import score
 from pipeline.stages import simulate
 from pipeline.stages.context import Context
@@ -124,9 +123,9 @@ def main(arguments: list[str]) -> None:
     arguments : list of str
         As for `pipeline.bench.methods`.
     """
-    recipes, overrides = chosen_recipes(arguments, COMPARED)
-    overrides = [*DATA, *SPLIT, *overrides, "tracking.enabled=false"]
-    context = Context(compose(reading(["experiment=fbl_lda", "stage=filter"], overrides)))
+    recipes, changes = chosen_recipes(arguments, COMPARED, COMPARED, [*DATA, *SPLIT])
+    overrides = [*DATA, *SPLIT, *changes, "tracking.enabled=false"]
+    context = Context(compose(reading(["experiment=fbl_lda"], [*overrides, "stage=filter"])))
     run(context.config)
     found, data = simulate.series(context), context.config.dataset
     kaggle = compose(["dataset=kaggle"]).dataset
@@ -159,11 +158,9 @@ def main(arguments: list[str]) -> None:
     text = "\n".join([head, "|---" + "|--:" * len(CHANGES) + "|---|---|", *lines])
     text += f"\n\n{machine(cores())}; the same recordings and split.\n"
     print(text)
-    write_between(DOC, MARK, text)
+    if is_documents_own(changes):
+        write_between(DOC, MARK, text)
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from pipeline.bench.arguments import chosen_recipes, run_command
 from pipeline.bench.document import machine, write_between
-from pipeline.bench.methods import chosen_recipes
 from pipeline.config.compose import compose, compose_members, reading
 from pipeline.config.options import Config, is_read, plain
 from pipeline.config.paths import CONF, PROJECT
@@ -28,7 +27,6 @@ from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
 from pipeline.detectors.base import FitData
 from pipeline.detectors.registry import METHODS
-from pipeline.errors import PipelineError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.member_logits import side_by_side
 from pipeline.features.registry import make_features
@@ -168,7 +166,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -9,7 +9,6 @@ as it can be computed, in chunks of a second. It writes the lines of these recip
 from __future__ import annotations
 
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from multiprocessing import get_context
@@ -18,10 +17,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from pipeline.bench.arguments import chosen_recipes, run_command
 from pipeline.bench.document import read_between, renewed, write_between
 from pipeline.bench.live import DOC, RECIPES, TRIALS, fit_in_haste, in_haste, simulated
-from pipeline.bench.methods import chosen_recipes
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError
 from pipeline.serving.stream import Stream
 
 MARK = "memory"
@@ -99,7 +98,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.bench import bridge
+from pipeline.bench.arguments import run_command
 from pipeline.bench.capture import Capture
 from pipeline.bench.document import machine, write_between
 from pipeline.bench.lsl_plans import Plan, plans
@@ -381,7 +382,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

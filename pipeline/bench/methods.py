@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.bench import front_page
+from pipeline.bench.arguments import chosen_recipes, run_command
 from pipeline.bench.document import machine, read_between, renewed, write_between
 from pipeline.config.compose import compose, reading
 from pipeline.config.options import Config
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import series_name
 from pipeline.data.simulator.options import MOST_SUBJECTS
-from pipeline.errors import ConfigError, PipelineError
 from pipeline.results import scoring
 from pipeline.results.figures import cost_picture
 from pipeline.stages.context import Context
@@ -56,24 +56,6 @@ LONGER = {"naive_lstm": ("train.epochs=10",)}
 SPLIT = (
     "dataset.train_series=[1,2,3,4,5,6]", "dataset.valid_series=[7,8]", "stage=evaluate",
 )  # fmt: skip
-
-
-def chosen_recipes(
-    arguments: list[str], default: tuple[str, ...], known: tuple[str, ...] = COMPARED
-) -> tuple[list[str], list[str]]:
-    """Split a command line into the recipes (``recipes=a,b``, or `default`) and Hydra's overrides.
-
-    Raises
-    ------
-    ConfigError
-        If a recipe is not among `known`.
-    """
-    mark = "recipes="
-    chosen = [a.removeprefix(mark).split(",") for a in arguments if a.startswith(mark)]
-    recipes = chosen[-1] if chosen else list(default)
-    if unknown := [recipe for recipe in recipes if recipe not in known]:
-        raise ConfigError(f"recipes={','.join(unknown)}: choose from {', '.join(known)}")
-    return recipes, [a for a in arguments if not a.startswith(mark)]
 
 
 def measure(overrides: list[str]) -> float:
@@ -140,7 +122,7 @@ def main(arguments: list[str]) -> None:
     arguments : list of str
         ``recipes=a,b`` for some of them; the rest as on the pipeline's command line.
     """
-    recipes, overrides = chosen_recipes(arguments, COMPARED)
+    recipes, overrides = chosen_recipes(arguments, COMPARED, COMPARED, [*DATA, *SPLIT])
     common = compose(reading([*DATA, *SPLIT], overrides))
     tracker = Tracker(replace(common, recipe="bench"), f"bench-{common.dataset.name}")
     aucs, costs = {}, {}
@@ -200,7 +182,4 @@ def _draw(path: Path, points: dict[str, tuple[float, float]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -7,7 +7,6 @@ takes the predictions of a test series from the submission, and draws a few tria
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,13 +17,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MultipleLocator
 
+from pipeline.bench.arguments import run_command
 from pipeline.config.compose import compose
 from pipeline.config.options import Config, plain
 from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Description, Recording, label_runs, series_name
 from pipeline.data.simulator.options import SimulationConfig
 from pipeline.data.simulator.simulate import simulate_series
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError
 from pipeline.results.colors import event_color
 from pipeline.stages.flow import run
 from pipeline.work.files import write_whole
@@ -163,7 +163,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

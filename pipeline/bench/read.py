@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +27,7 @@ from joblib.externals.loky import get_reusable_executor
 from scipy.signal import sosfilt
 from tqdm import tqdm
 
+from pipeline.bench.arguments import run_command
 from pipeline.bench.document import machine, write_between
 from pipeline.config.compose import compose
 from pipeline.config.options import Config
@@ -35,7 +35,7 @@ from pipeline.config.paths import PROJECT
 from pipeline.data.recording import Recording
 from pipeline.data.series import Series
 from pipeline.data.simulator.options import MOST_SERIES
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.features.filter_bank import FilterBank
 from pipeline.features.interface import build
@@ -237,7 +237,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

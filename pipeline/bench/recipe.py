@@ -9,11 +9,11 @@ the time.
 from __future__ import annotations
 
 import statistics
-import sys
 
 import numpy as np
 import torch
 
+from pipeline.bench.arguments import run_command
 from pipeline.bench.document import SEEDS_HEAD, SEEDS_RULE, machine, seeds_row, write_between
 from pipeline.bench.methods import pooled_auc
 from pipeline.config.compose import compose
@@ -105,4 +105,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_command(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from pipeline.bench.arguments import run_command
 from pipeline.bench.browser import open_browser
 from pipeline.config.compose import compose
 from pipeline.config.paths import PROJECT
@@ -167,7 +168,4 @@ def main(overrides: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

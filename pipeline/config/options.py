@@ -208,6 +208,18 @@ def check_folds(config: Config) -> None:
         group = getattr(config, name)
         demand_of(name, group)(not wanted or group.folds <= there, "folds",
                                f"only {there} series to split: dataset.train_series")  # fmt: skip
+    left = left_by_a_fold(there, config.decisions.folds)
+    demand_of("decisions", config.decisions)(
+        not config.decisions.enabled or left >= config.method.FEWEST_SERIES, "folds",
+        f"a fit without a fold has {left} training series, and method.kind={config.method.kind} "
+        f"needs {config.method.FEWEST_SERIES}; name more in dataset.train_series, or set "
+        "decisions.enabled=false",
+    )  # fmt: skip
+
+
+def left_by_a_fold(series: int, folds: int) -> int:
+    """Count the series that are left when the largest of so many folds is left out."""
+    return series - math.ceil(series / min(folds, series)) if series else 0
 
 
 def _values(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:

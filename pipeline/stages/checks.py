@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import mne
 import numpy as np
 
-from pipeline.config.options import Stage
+from pipeline.config.options import Stage, left_by_a_fold
 from pipeline.config.paths import expanded
 from pipeline.errors import ConfigError
 from pipeline.features.registry import make_features
@@ -37,6 +37,13 @@ def check_before_work(context: Context) -> None:
             f"protocol.own_series={protocol.own_series}: must be 0 to {count}: "
             "dataset.train_series names so many"
         )
+    for text, member in zip(context.config.stack.names, context.members, strict=True):
+        left = left_by_a_fold(count, context.config.stack.folds)
+        if left < (needed := member.config.method.FEWEST_SERIES):
+            raise ConfigError(
+                f"stack.folds={context.config.stack.folds}: a fit without a fold has {left} "
+                f"training series, and {text} needs {needed}; name more in dataset.train_series"
+            )
     if context.config.stage in (Stage.train, Stage.evaluate, Stage.submit, Stage.adapt):
         check_output(context)
     submission = context.config.submission

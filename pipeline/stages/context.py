@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from pipeline.config.compose import compose_members
 from pipeline.config.dataset import Dataset
-from pipeline.config.options import Config, Stage, check_folds, plain
+from pipeline.config.options import Config, Stage, check_folds, left_by_a_fold, plain
 from pipeline.config.paths import path
 from pipeline.config.protocol import Evaluation
 from pipeline.data.names import Id, identity
@@ -171,7 +171,9 @@ class Context:
         if self.config.protocol.leaves_out:  # there is no fold that another one teaches
             return False
         enabled = self.config.decisions.enabled
-        written = not self.config.dataset.SUBMISSION and len(self.train_series) > 1
+        left = left_by_a_fold(len(self.train_series), self.config.decisions.folds)
+        enough = left >= self.config.method.FEWEST_SERIES
+        written = not self.config.dataset.SUBMISSION and enough
         return written if enabled is None else enabled
 
     @property

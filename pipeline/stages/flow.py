@@ -262,7 +262,7 @@ def write_predictions(context: Context, found: Sequence[Series]) -> Path:
     else:
         if not decide.possible(context, found):
             say = "decisions.enabled=false" if context.config.decisions.enabled is False else (
-                "fewer than two training series to choose thresholds on"
+                "too few training series to choose thresholds on"
             )  # fmt: skip
             context.say(f"onsets: where a probability rises to {THRESHOLD:g} ({say})")
         tasks = predictions.tasks(context, found)

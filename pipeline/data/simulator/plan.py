@@ -75,9 +75,9 @@ DELAYS = {
     "LiftOff": Delay(0.300, 0.36, 0.09, 0.50, 0.75, 0.65, 0.35),
     "Replace": Delay(3.220, 0.056, 0.028, 0.052, 0.75, 0.28, 0.7),
 }
-# Replace to BothReleased is nearly normal, not log-normal: the SDs are in s, the median is a mean.
+# Replace to BothReleased is nearly normal, not log-normal: its mean, and its SDs in s.
 RELEASE = Delay(0.228, 0.045, 0.035, 0.120, 0.0, 0.35, 0.45)
-# From BothReleased to the next HandStart, by the type of the series; nearly normal, too
+# From BothReleased to the next HandStart, by the type of the series
 REST = {
     "short": Delay(2.99, 0.06, 0.05, 0.205, 0.7, 0.18, 0.92),
     "long": Delay(10.07, 0.06, 0.05, 0.115, 0.7, 0.18, 0.92),

@@ -223,5 +223,5 @@ def test_folds_that_leave_too_few_series_for_the_method_are_refused(tmp_path):
     said = r"decisions.folds=2: .* has 1 training series, and method.kind=hybrid needs 2; name more"
     with pytest.raises(ConfigError, match=said):
         make_config(tmp_path, *given)
-    enough = ["dataset.simulation.series=5", "dataset.train_series=[1,2,5]"]
+    enough = ["dataset.simulation.series=5", "dataset.train_series=[1,2,5]", "decisions.folds=3"]
     make_config(tmp_path, *given, *enough)

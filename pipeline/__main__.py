@@ -59,7 +59,8 @@ def _main(composed: DictConfig) -> float | None:
         if multirun.is_job():
             multirun.tell_failure(error)
         if isinstance(error, PipelineError | OmegaConfBaseException):
-            print(f"error: {error}", file=sys.stderr)
+            told = mistake(error) if isinstance(error, OmegaConfBaseException) else error
+            print(f"error: {told}", file=sys.stderr)
             sys.exit(2)
         raise
     return None if result.auc is None else float(result.auc.loc["pooled", "mean"])

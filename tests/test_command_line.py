@@ -37,6 +37,8 @@ def one_error(done: subprocess.CompletedProcess) -> str:
     ("override", "parts"),
     [
         ("experiment=nope", ["experiment/nope", "fbl_lda, fbl_lr"]),
+        ("dataset=nope", ["dataset/nope", "in 'dataset': bids, eegmmidb, kaggle, mne, simulated"]),
+        ("dataset=mne_options", ["missing mandatory value: name"]),
         ("model.hiden=3", ["model.hiden", "Key 'hiden' not in 'Model'", "did you mean hidden?"]),
         ("experiment=null", ["experiment=null", "conf/experiment"]),
     ],

@@ -112,7 +112,8 @@ def mistake(error: BaseException) -> str:
     lines = [line for line in lines if not line.startswith("To append to your config")]
     head = next((i for i, line in enumerate(lines) if line.endswith(":")), len(lines))
     told = "; ".join(lines[: head + 1])
-    told += f" {', '.join(rest)}" if (rest := lines[head + 1 :]) else ""
+    rest = [line for line in lines[head + 1 :] if not line.endswith("_options")]  # no files
+    told += f" {', '.join(rest)}" if rest else ""
     if isinstance(cause, OmegaConfBaseException):
         told += _nearest(cause)
     if isinstance(error, OverrideParseException) and "stack." in error.override:

@@ -114,7 +114,7 @@ def fit_network(data: FitData, options: HybridOptions) -> tuple[LstmDetector, Sa
     ) -> LstmDetector:
         learning = replace(
             data, name=f"{data.name}_{name}", fitted=others, held_out=[], epochs=None,
-            report=_part(data, share),
+            report=_part(data, "LSTM" if name == "lstm" else f"LSTM {name}", share),
         )  # fmt: skip
         detector, _ = LstmDetector.fit(learning, options.lstm)
         for series in left_out:
@@ -154,16 +154,19 @@ def fit_correction(
     learning = replace(
         data, fitted=[logits_of(series) for series in data.fitted],
         held_out=[logits_of(series) for series in data.held_out], shared=[],
-        report=_part(data, share, whole=True),
+        report=_part(data, "correction", share, whole=True),
     )  # fmt: skip
     return CorrectionDetector.fit(learning, options.correction)
 
 
-def _part(data: FitData, share: float, whole: bool = False) -> Report:
+def _part(data: FitData, name: str, share: float, whole: bool = False) -> Report:
     """Tell of a training that is a part of the fit; of its scores only if they are the whole's."""
 
     def report(done: float, news: dict[str, Any]) -> None:
-        data.report(done * share, {k: v for k, v in news.items() if whole or k == "show"})
+        told = {k: v for k, v in news.items() if whole or k == "show"}
+        if "show" in told:
+            told["show"] = f"{name}: {told['show']}"
+        data.report(done * share, told)
 
     return report
 

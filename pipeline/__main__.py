@@ -56,11 +56,12 @@ def _main(composed: DictConfig) -> float | None:
 
         result = run(config, multirun.say, None if multirun.is_job() else _given())
     except Exception as error:
+        if isinstance(error, OmegaConfBaseException):
+            error = ConfigError(mistake(error))
         if multirun.is_job():
             multirun.tell_failure(error)
-        if isinstance(error, PipelineError | OmegaConfBaseException):
-            told = mistake(error) if isinstance(error, OmegaConfBaseException) else error
-            print(f"error: {told}", file=sys.stderr)
+        if isinstance(error, PipelineError):
+            print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         raise
     return None if result.auc is None else float(result.auc.loc["pooled", "mean"])

@@ -38,7 +38,6 @@ def one_error(done: subprocess.CompletedProcess) -> str:
     [
         ("experiment=nope", ["experiment/nope", "fbl_lda, fbl_lr"]),
         ("dataset=nope", ["dataset/nope", "in 'dataset': bids, eegmmidb, kaggle, mne, simulated"]),
-        ("dataset=mne_options", ["missing mandatory value: name"]),
         ("model.hiden=3", ["model.hiden", "Key 'hiden' not in 'Model'", "did you mean hidden?"]),
         ("experiment=null", ["experiment=null", "conf/experiment"]),
     ],
@@ -46,6 +45,13 @@ def one_error(done: subprocess.CompletedProcess) -> str:
 def test_a_typo_is_one_line(command, flags, override, parts):
     said = one_error(command(*flags, "dataset=simulated", override))
     assert all(part in said for part in parts)
+
+
+def test_a_value_that_is_missing_is_one_line(command):
+    assert "missing mandatory value: name" in one_error(command("dataset=mne_options"))
+    done = command("-m", "dataset=mne_options")
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "missing mandatory value: name; full_key: dataset.name" in line
 
 
 def test_a_typo_in_what_is_swept_is_told_before_any_job_starts(command):

@@ -248,7 +248,7 @@ def tell_failure(error: Exception) -> None:
     """
     job = HydraConfig.get()
     overrides = " ".join(str(override) for override in job.overrides.task)
-    if isinstance(error, PipelineError | OmegaConfBaseException):
+    if isinstance(error, PipelineError):
         print(f"error: job {job.job.num} ({overrides}): {error}", file=sys.stderr)
         raise PipelineError(str(error)) from None
     traceback.print_exc()

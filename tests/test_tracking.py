@@ -257,3 +257,21 @@ def test_telemetry_is_off_unless_asked_for(module):
             env=environment, cwd=PROJECT, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout.strip() == expected
+
+
+def test_an_entry_that_another_job_makes_at_the_same_time_is_found(small_config, monkeypatch, uri):
+    tracker = Tracker(small_config("tracking.enabled=true", f"tracking.uri={uri}"), "one of eight")
+    real, calls = mlflow.MlflowClient.log_inputs, []
+
+    def raced(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MlflowException('duplicate key value violates unique constraint "dataset_pk"')
+        real(*arguments)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", raced)
+    tracker.data("abc", "/raw", 10, 1)
+    tracker.close()
+    (found,) = runs_of(uri)
+    assert found.inputs.dataset_inputs[0].dataset.digest == "abc"
+    assert tracker.lost is None

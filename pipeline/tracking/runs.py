@@ -115,12 +115,17 @@ class Tracker(Session):
         """Say on which recordings the run learned."""
         assert self._client is not None
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         profile = json.dumps({"num_rows": rows, "num_series": series})
         name = self.config.dataset.name
         used = Dataset(name, digest, "local", json.dumps({"uri": source}), None, profile)
         context = InputTag("mlflow.data.context", "training and validation")
-        self._client.log_inputs(self.parent or "", [DatasetInput(used, [context])])
+        inputs = [DatasetInput(used, [context])]
+        try:
+            self._client.log_inputs(self.parent or "", inputs)
+        except MlflowException:  # another job has made the same entry meanwhile: now it is found
+            self._client.log_inputs(self.parent or "", inputs)
 
     @recording
     def files(self, paths: list[Path]) -> None:

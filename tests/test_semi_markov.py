@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -343,6 +343,7 @@ def test_a_pair_too_rare_is_left_out_and_counted():
 
 
 @given(kinds=st.lists(st.integers(0, 3), max_size=30), more=st.lists(st.integers(0, 3)))
+@example(kinds=[], more=[0, 0, 1, 1, 1, 1, 1, 1, 2, 1, 2, 1, 3, 2, 3, 3, 1, 3, 2, 3])
 @settings(max_examples=50, deadline=None)
 def test_whatever_the_order_is_chances_are_chances(kinds, more):
     order = Order.of([in_order(*kinds), in_order(*more)], 5)
@@ -352,7 +353,7 @@ def test_whatever_the_order_is_chances_are_chances(kinds, more):
     np.testing.assert_allclose(matrix.sum(axis=1), takes_place)
     assert not order.begins[~takes_place].any()
     assert order.begins.sum() == pytest.approx(1)
-    assert (order.follows >= RARE).all()
+    assert (order.follows >= RARE * (1 - 1e-9)).all()  # the sums round
     if kinds or more:
         assert not matrix[:, 4].any()  # what never takes place follows nothing
 

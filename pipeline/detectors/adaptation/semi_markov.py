@@ -22,7 +22,7 @@ from pipeline.detectors.semi_markov.chain import Chain, predict_from_past, weigh
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import PAST_RIDGE, design, past_moments, roughness
 from pipeline.detectors.semi_markov.notes import demand_events
-from pipeline.detectors.semi_markov.order import RARE, Order
+from pipeline.detectors.semi_markov.order import Order, without_rare
 from pipeline.detectors.semi_markov.timing import Timing, find_events, spread
 from pipeline.features.feature_series import FeatureSeries
 
@@ -149,10 +149,7 @@ def _mean_timing(chains: list[Chain]) -> tuple[np.ndarray, ...]:
             starts[pace].append(int(chain.starts[own]))
         for (last, then), follows in zip(chain.pairs, chain.follows, strict=True):
             chances[last, then] += follows / len(chains)
-    kept = (chances >= RARE) | (chances == chances.max(axis=1, keepdims=True))
-    kept &= chances > 0
-    chances = np.where(kept, chances, 0)
-    chances /= np.maximum(chances.sum(axis=1, keepdims=True), 1e-12)
+    kept, chances = without_rare(chances, chances > 0)
     pairs = np.argwhere(kept)
     found = durations[:, pairs[:, 0], pairs[:, 1]]
     found /= found.sum(axis=2, keepdims=True)

@@ -71,12 +71,9 @@ class Order:
                 often[kind] += 1
         often = often / often.sum() if often.any() else np.full(kinds, 1 / kinds)
         chances = (counts + PRIOR * often) / (counts.sum(axis=1, keepdims=True) + PRIOR)
-        # The likeliest is never left out, however many there are.
-        kept = (chances >= RARE) | (chances == chances.max(axis=1, keepdims=True))
-        kept[often == 0] = False  # what never takes place is followed by nothing
+        # What never takes place is followed by nothing.
+        kept, chances = without_rare(chances, often[:, None] > 0)
         left_out = int(counts[~kept].sum())
-        chances = np.where(kept, chances, 0)
-        chances /= np.maximum(chances.sum(axis=1, keepdims=True), 1e-12)
         pairs = np.argwhere(kept)
 
         first = np.zeros(kinds)
@@ -96,6 +93,28 @@ class Order:
         events = np.arange(kinds)
         pairs = np.stack([events, np.roll(events, -1)], axis=1)
         return cls(pairs, np.ones(kinds), (events == kinds - 1).astype(float), 0, 0, 1.0)
+
+
+def without_rare(chances: np.ndarray, possible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the pairs that are rarer than `RARE`; the likeliest of a row stays.
+
+    Parameters
+    ----------
+    chances : ndarray, shape (E, E)
+        That one event (row) is followed by another (column); a row adds up to 1 at most.
+    possible : ndarray of bool, shape (E, E) or (E, 1)
+        Which pairs can be kept at all.
+
+    Returns
+    -------
+    kept : ndarray of bool, shape (E, E)
+    chances : ndarray, shape (E, E)
+        The chances of the rest, each `RARE` or more; a row adds up to 1, or to 0 if it has none.
+    """
+    kept = possible & ((chances >= RARE) | (chances == chances.max(axis=1, keepdims=True)))
+    chances = np.where(kept, chances, 0)
+    # A row that adds up to more than 1 does so by rounding: its chances must not fall for that.
+    return kept, chances / np.clip(chances.sum(axis=1, keepdims=True), 1e-12, 1)
 
 
 def _tells(often: np.ndarray, chances: np.ndarray) -> float:

@@ -134,3 +134,10 @@ def test_while_libraries_are_loaded_python_looks_for_no_unused_objects():
             raise ImportError
         assert not gc.isenabled()  # until the outer one ends
     assert gc.isenabled()
+
+
+def test_what_an_earlier_command_left_is_not_kept_where_nothing_is_loaded():
+    frozen = gc.get_freeze_count()
+    with loading():
+        pass
+    assert gc.get_freeze_count() == frozen

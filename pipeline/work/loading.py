@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,11 +15,12 @@ def loading() -> Iterator[None]:
     Python looks for them again and again while the number of objects grows. What is imported stays,
     so Python looks at none of it later either.
     """
-    was_on = gc.isenabled()
+    was_on, known = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if len(sys.modules) > known:  # else it would keep what an earlier command has left
+            gc.freeze()
         if was_on:
             gc.enable()

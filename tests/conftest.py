@@ -349,11 +349,16 @@ def empty_store(shared_folder) -> Path:
     return file
 
 
+def store_in(folder: Path, empty_store: Path) -> str:
+    """Put a copy of the store without a run into a folder; give its address."""
+    shutil.copy(empty_store, folder / "runs.db")
+    return f"sqlite:///{folder / 'runs.db'}"
+
+
 @pytest.fixture
 def uri(empty_store, tmp_path) -> str:
     """The address of a store of a test's own, which has no runs."""
-    shutil.copy(empty_store, tmp_path / "runs.db")
-    return f"sqlite:///{tmp_path / 'runs.db'}"
+    return store_in(tmp_path, empty_store)
 
 
 @pytest.fixture(scope="session")

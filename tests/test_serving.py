@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -23,7 +22,7 @@ from pipeline.serving.fitted_recipe import FittedRecipe
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.tracking.models import CARD, choose_champion
-from tests.conftest import LIMIT, SMALL, answers, make_config, submitted, wait_until
+from tests.conftest import LIMIT, SMALL, answers, make_config, store_in, submitted, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +31,7 @@ pytestmark = pytest.mark.slow
 def recorded(tmp_path_factory, empty_store):
     """A small command that was recorded, its model registered: context, submission and store."""
     folder = tmp_path_factory.mktemp("recorded")
-    shutil.copy(empty_store, folder / "runs.db")
-    uri = f"sqlite:///{folder / 'runs.db'}"
+    uri = store_in(folder, empty_store)
     more = ("tracking.enabled=true", f"tracking.uri={uri}", "tracking.register=grasp")
     context = Context(make_config(folder, "dataset=simulated", *SMALL, *more))
     return context, run(context.config, say=lambda line: None).submission, uri

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from tests.conftest import (
     answers,
     make_config,
     real_pictures,
+    store_in,
     unless_given,
     wait_until,
 )
@@ -43,8 +43,7 @@ RECIPES = ("lstm", "fbl_lda")
 def runs(tmp_path_factory, empty_store) -> tuple[str, dict[str, float]]:
     """Two recorded commands: the store, and each recipe's AUC."""
     folder = tmp_path_factory.mktemp("ui")
-    shutil.copy(empty_store, folder / "runs.db")
-    uri = f"sqlite:///{folder / 'runs.db'}"
+    uri = store_in(folder, empty_store)
     aucs = {}
     for recipe in RECIPES:
         more = (f"experiment={recipe}", "tracking.enabled=true", f"tracking.uri={uri}")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config.compose import compose, mistake, reading, set_keys
-from pipeline.config.kinds import methods
+from pipeline.config.kinds import methods, option_names
 from pipeline.config.methods.lstm import LstmMethod
 from pipeline.errors import ConfigError, PipelineError
 
@@ -76,10 +75,12 @@ def chosen_recipes(
         raise ConfigError(f"recipes={','.join(unknown)}: choose from {', '.join(known)}")
     overrides = [each for each in arguments if not each.startswith(mark)]
     keys = dict(zip(overrides, set_keys(overrides), strict=True))
+    known_methods = methods().values()
     for override, key in keys.items():
         if key in OWN:
             raise ConfigError(f"{override}: the benchmark sets it; recipes=a,b names recipes")
-        if key.startswith("method.") and not any(key in _keys_of(o) for o in methods().values()):
+        group, _, name = key.partition(".")
+        if group == "method" and name and not any(name in option_names(o) for o in known_methods):
             raise ConfigError(f"{override}: no method has such an option")
     # A recipe drops what its method does not read, a misspelt key, too. An LSTM reads these groups.
     of_networks = [o for o, key in keys.items() if key.partition(".")[0] in LstmMethod.GROUPS]
@@ -87,11 +88,6 @@ def chosen_recipes(
     for recipe in recipes if overrides else ():
         compose(reading([f"experiment={recipe}", *base], overrides))
     return recipes, overrides
-
-
-def _keys_of(options: type) -> set[str]:
-    """Name the keys of a method's options."""
-    return {f"method.{each.name}" for each in fields(options)}
 
 
 def is_documents_own(overrides: Sequence[str]) -> bool:

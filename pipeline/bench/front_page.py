@@ -13,13 +13,13 @@ import re
 from pathlib import Path
 
 from pipeline.bench.document import write_between
-from pipeline.config.paths import PROJECT
+from pipeline.config.paths import CONF, PROJECT
 
 README = PROJECT / "README.md"
 BENCHMARK = PROJECT / "docs" / "benchmark.md"
 DESIGN = PROJECT / "docs" / "design.md"
 PACKAGE = PROJECT / "pipeline"
-EXPERIMENTS = PROJECT / "conf" / "experiment"
+EXPERIMENTS = CONF / "experiment"
 HEAD = (
     "| recipe | what it is | AUC | 95 % interval | minutes to fit |\n"
     "|---|---|--:|--:|--:|\n"

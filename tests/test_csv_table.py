@@ -151,6 +151,17 @@ def test_ids_are_checked_over_every_power_of_ten():
         assert read_whole_numbers(("\n".join(wrong) + "\n").encode(), 0, "a", 1) is None
 
 
+@pytest.mark.parametrize("said", [0, 7, 150, 299, 300, 999_999])
+def test_a_row_that_says_it_is_another_is_no_place_to_write_to(said):
+    """Where the reader takes a row's word for where it is, too: in the middle and at the end."""
+    rows = [f"a_{row},{row % 7}\n" for row in range(300)]
+    assert read_whole_numbers("".join(rows).encode(), 0, "a", 1) is not None
+    for at in range(300):
+        wrong = [*rows[:at], f"a_{said},1\n", *rows[at + 1 :]]
+        values = read_whole_numbers("".join(wrong).encode(), 0, "a", 1)
+        assert (values is not None) == (at == said)
+
+
 def test_the_careful_reader_reads_what_pyarrow_cannot(tmp_path, monkeypatch):
     long = "0" * 3_000_000 + "12"  # longer than pyarrow's blocks
     assert read_table(table_file(tmp_path, ["1", long]), ["Fp1"], 1 << 23).values.tolist() == [

@@ -115,7 +115,19 @@ def test_the_recursion_is_compiled_as_one_function(detector):
     detector.predict(trials(6).features, 1)
     own = {name: each for name, each in vars(compiled).items() if hasattr(each, "signatures")}
     assert {name for name, each in own.items() if each.signatures} == {"advance"}
-    assert len(own) == 7
+    assert len(own) == 9
+
+
+def test_where_arrays_lie_in_memory_changes_no_bit(detector):
+    """Holes of other sizes each time, and new arrays in them."""
+    (chain,), rng = detector.chains.values(), np.random.default_rng(1)
+    evidence = chain.evidence(np.asarray(trials(6).features)[:40], METHOD.tap_count)
+    begin = Belief(chain, HALF)
+    expected = begin.resumed(**begin.weights()).follow(*evidence)
+    for _ in range(600):
+        holes = [np.empty(rng.integers(1, 800), np.uint8) for _ in range(40)][::2]  # noqa: F841
+        again = begin.resumed(**begin.weights()).follow(*evidence)
+        np.testing.assert_array_equal(again, expected)
 
 
 def test_rows_beyond_all_measure_end_in_numbers_all_the_same(detector):

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.data.compiled import compiled
 
 
-@compiled()
+@compiled
 def run_sections(sos, signal, state, kept, skip, step):
     """Filter rows one after the other, and keep every few of them.
 

@@ -3,23 +3,23 @@
 Everything here takes plain arrays, so that numba can make machine code of it. `advance` is the only
 entry. It does rows one after the other, so a series gives the same bytes however it is cut.
 `pipeline.detectors.semi_markov.belief` says what the arrays mean.
+
+The compiler may choose the order of a sum only in `_plus`, and only in loops that write nothing.
+Where a loop writes, too, it makes two loops, one for arrays that lie close together in memory, with
+sums in two orders: results then depended on where the arrays lay.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
 
-from pipeline.data import compiled
-
-FAST = {"reassoc", "nsz", "contract"}
-
-# The functions that `advance` calls become a part of it. Compiled by themselves they would add up
-# in one order where `advance` is compiled, and in another one where it comes from the disk.
-part = compiled.part(fastmath=FAST)
-kept = compiled.compiled(fastmath=FAST)
+from pipeline.data.compiled import compiled, instruction, part
 
 
-@kept
+@compiled
 def advance(after, before, chances, tables, state):
     """Bring the weights from row to row, and give each row's chances.
 
@@ -67,13 +67,39 @@ def _approach(weights, cost, factor, ahead, come):
 
     The last place is taken by `come`, which were far until now.
     """
-    last, kept, further = len(weights) - 1, np.float32(0), weights[1:]
-    for until in range(len(further)):
-        moved = further[until] * (cost[until] * ahead[until]) * factor
-        weights[until] = moved
-        kept += moved
+    last, further = len(weights) - 1, weights[1:]
+    for until in range(last):
+        weights[until] = further[until] * (cost[until] * ahead[until]) * factor
     weights[last] = come * (cost[last] * ahead[last]) * factor
-    return kept + weights[last]
+    return _add_up(weights)
+
+
+@instruction
+def _plus(typing: Any, one: Any, other: Any) -> Any:
+    """Add to a sum whose order the compiler may choose, so that it adds several at once."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fadd(*arguments, flags=("reassoc", "nsz"))
+
+    return types.float32(types.float32, types.float32), emit
+
+
+@part
+def _add_up(weights):
+    """Give the sum."""
+    total = np.float32(0)
+    for place in range(len(weights)):
+        total = _plus(total, weights[place])
+    return total
+
+
+@part
+def _multiply_and_add_up(weights, factors):
+    """Give the sum of products."""
+    total = np.float32(0)
+    for place in range(len(weights)):
+        total = _plus(total, weights[place] * factors[place])
+    return total
 
 
 @part
@@ -92,8 +118,7 @@ def _step_near(after, before, scale, happening, tables, state):
             oldest, old = near[pace, pair, fresh], merged[pace, pair]
             come = np.float32(0)
             if known:
-                for age in range(ages - 1, longest):
-                    come += away[age] * nearing[age]
+                come = _multiply_and_add_up(away[ages - 1 :], nearing[ages - 1 :])
             if held[pace, pair, fresh] + held[pace, pair, ages] + come > least:
                 for until in range(untils):
                     old[until] += oldest[until]
@@ -109,7 +134,7 @@ def _step_near(after, before, scale, happening, tables, state):
                 factor, soon = happened * after[last, 0] * scale, tables.soon[pace, pair]
                 for until in range(untils):
                     oldest[until] = soon[until] * (cost[0, until] * ahead[until]) * factor
-                    kept += oldest[until]
+                kept = _add_up(oldest)
             elif held[pace, pair, fresh] > 0:
                 oldest[:] = 0
             held[pace, pair, fresh] = kept
@@ -121,15 +146,9 @@ def _step_near(after, before, scale, happening, tables, state):
                 if known and age <= longest:
                     come = away[age - 1] * nearing[age - 1]
                 if sums[slot] + come > least:
-                    factor, kept = after[last, age] * scale, np.float32(0)
-                    for until in range(untils - 1):
-                        moved = rows[slot, until + 1] * (cost[age, until] * ahead[until]) * factor
-                        rows[slot, until] = moved
-                        kept += moved
-                    moved = come * cost[age, untils - 1] * ahead[untils - 1] * factor
-                    rows[slot, untils - 1] = moved
-                    sums[slot] = kept + moved
-                    total += kept + moved
+                    kept = _approach(rows[slot], cost[age], after[last, age] * scale, ahead, come)
+                    sums[slot] = kept
+                    total += kept
                 elif held[pace, pair, slot] > 0:
                     near[pace, pair, slot] = 0
                     held[pace, pair, slot] = 0
@@ -155,13 +174,11 @@ def _step_far(after, scale, happening, tables, state):
                 stayed[age] = weights[age] * staying[age] * scale
             came = happening[pace, event] * tables.later[pace, event] * scale
             weights[0] = came * after[event, 0] * cost[0]
-            kept = weights[0]
             for age in range(early - 1):
                 weights[age + 1] = stayed[age] * after[event, age + 1] * cost[age + 1]
-                kept += weights[age + 1]
             for age in range(early - 1, longest - 1):
                 weights[age + 1] = stayed[age]
-                kept += stayed[age]
+            kept = _add_up(weights)
             state.afar[pace, event] = kept
             total += kept
     return total
@@ -195,10 +212,10 @@ def _look(chances, tables, state):
                         ago[age] += held[pace, pair, (clock - age) % ages]
             for age in range(min(seen, far.shape[2])):
                 ago[age] += far[pace, event, age]
-            chances[event] += ago.sum()
+            chances[event] += _add_up(ago)
             for other in range(events):
-                for age in range(seen):
-                    chances[other] += ago[age] * tables.one_before[pace, event, other, age]
+                one_before = tables.one_before[pace, event, other]
+                chances[other] += _multiply_and_add_up(ago, one_before)
         for event in range(events):
             hence[:] = 0
             for pair in range(pairs):
@@ -209,9 +226,9 @@ def _look(chances, tables, state):
                         if held[pace, pair, slot] > 0:
                             for until in range(coming):
                                 hence[until] += near[pace, pair, slot, until]
-            chances[event] += hence.sum()
+            chances[event] += _add_up(hence)
             for other in range(events):
-                for until in range(coming):
-                    chances[other] += hence[until] * tables.one_after[pace, event, other, until]
+                one_after = tables.one_after[pace, event, other]
+                chances[other] += _multiply_and_add_up(hence, one_after)
     for event in range(events):
         chances[event] /= state.total[0]

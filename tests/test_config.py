@@ -243,6 +243,7 @@ def test_a_key_without_a_value_is_refused_by_name(tmp_path):
         ("model.hidden=3", "model.hidden: is not read by method.kind=lda"),
         ("window.length=3", "window.length: is not read by method.kind=lda"),
         ("train.epochs=3", "train.epochs: is not read by method.kind=lda"),
+        ("stack.folds=3", "stack.folds: is read by a stack only; set stack.members, too"),
     ],
 )
 def test_an_option_of_another_method_is_refused_by_name(tmp_path, override, message):
@@ -312,11 +313,15 @@ def test_a_data_set_s_name_does_not_lead_out_of_its_folders(tmp_path, name):
         ("device=abacus", "device=abacus"),
         ("device=meta", "device=meta"),
         ("output_dir=/dev/null/x", "output_dir=/dev/null/x: cannot be written"),
+        (
+            "experiment=hybrid method.observed=385",
+            "method.observed=385: must be 0 to 384: .*filter",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_any_work(tmp_path, override, key):
     with pytest.raises(ConfigError, match=key):
-        check_before_work(Context(make_config(tmp_path, "dataset=simulated", override)))
+        check_before_work(Context(make_config(tmp_path, "dataset=simulated", *override.split())))
 
 
 def test_a_home_folder_that_is_not_there_is_named(tmp_path):

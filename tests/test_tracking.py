@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -32,6 +33,23 @@ def runs_of(uri):
 def test_nested_keys_are_flattened_with_dots():
     tree = {"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None}
     assert flatten(tree) == {"a.b": "1", "a.c.d": "[1, 2]", "e": "None"}
+
+
+def test_what_was_done_before_is_told_to_be_unrecorded_and_how_to_record_it(small_config, uri):
+    recorded = "tracking.enabled=true", f"tracking.uri={uri}"
+    run(small_config("experiment=fbl_lda", "tracking.enabled=false"), say=lambda line: None)
+    said: list[str] = []
+    config = small_config("experiment=fbl_lda", *recorded)
+    folder = run(config, say=said.append).folder
+    assert folder is not None
+    assert any(line.startswith("not recorded in this MLflow store") for line in said)
+    assert str(folder) in "".join(said)
+    shutil.rmtree(folder)
+    for _ in range(2):
+        said.clear()
+        run(config, say=said.append)
+        assert any("auc_mean" in each.data.metrics for each in runs_of(uri))
+        assert not any(line.startswith("not recorded") for line in said)
 
 
 def test_a_failed_run_is_marked_with_its_reason(small_config, monkeypatch, uri):

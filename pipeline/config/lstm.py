@@ -127,7 +127,7 @@ class Train:
         """
         demand = demand_of("train", self)
         demand(not self.own_projection or self.scope is not Scope.subject, "own_projection",
-               "is for one model of all subjects (train.scope=global)")  # fmt: skip
+               "needs one model for all subjects: train.scope=global, not subject")  # fmt: skip
         demand(not self.own_projection or model.projection > 0, "own_projection",
                "needs model.projection=1 or more")  # fmt: skip
         for key in ("epochs", "decays_per_epoch"):

@@ -245,6 +245,8 @@ def is_read(config: Config, key: str) -> bool:
         Dotted, or the name of a group.
     """
     group, _, name = key.partition(".")
+    if group == "stack":
+        return name in ("", "members") or bool(config.stack.members)
     if group == "method":
         return not name or name in option_names(config.method)
     if group not in LstmMethod.GROUPS or group in config.method.GROUPS or not name:
@@ -272,6 +274,8 @@ def refuse_unread(config: Config, keys: list[str]) -> None:
     for key in keys:
         if not is_read(config, key):
             group = key.partition(".")[0]
+            if group == "stack":
+                raise ConfigError(f"{key}: is read by a stack only; set stack.members, too")
             raise ConfigError(
                 f"{key}: is not read by method.kind={config.method.kind}; the group {group} is "
                 "for the LSTM (of group train, others read scope and refit)"

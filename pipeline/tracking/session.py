@@ -150,6 +150,10 @@ class Session:
         able = self.config.tracking.enabled and self.lost is None
         return able and (new or self._client is not None or left)
 
+    def is_idle(self) -> bool:
+        """Tell whether it could record, and had nothing to."""
+        return self.config.tracking.enabled and self.lost is None and self._client is None
+
     @property
     def uri(self) -> str:
         """Where runs are recorded."""

@@ -131,14 +131,23 @@ SMALL = (
 
 # An LSTM, small: what a test adds to `experiment=...`.
 SMALL_RECIPE = (
-    "dataset=simulated", *SMALL, "window.length=20",
-    "window.batch=2", "window.burn_in=0",
-    "model.projection=3", "dataset.simulation.series=4", "dataset.train_series=[1,2]",
-    "dataset.valid_series=[3]", "dataset.test_series=[4]", "stack.folds=2",
+    "dataset=simulated",
+    *SMALL,
+    "window.length=20",
+    "window.batch=2",
+    "window.burn_in=0",
+    "model.projection=3",
+    "dataset.simulation.series=4",
+    "dataset.train_series=[1,2]",
+    "dataset.valid_series=[3]",
+    "dataset.test_series=[4]",
+)
+SMALL_STACK = (
+    *SMALL_RECIPE, "stack.folds=2",
     "stack.overrides=['filter.lowpass_hz=[1]','model.hidden=6','train.epochs=1','method.updates=5']",
 )  # fmt: skip
 # With what other methods read; a recipe is given what it reads of it.
-SMALL_COMMON = (*SMALL_RECIPE, "method.updates=5", "method.units=8")
+SMALL_COMMON = (*SMALL_STACK, "method.updates=5", "method.units=8")
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 

@@ -22,11 +22,11 @@ from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.stages.jobs import fold_jobs, folds, jobs
 from pipeline.work import runner
-from tests.conftest import SMALL_RECIPE, fit_data, make_config, tapped_series
+from tests.conftest import SMALL_STACK, fit_data, make_config, tapped_series
 
 pytestmark = pytest.mark.slow
 
-STACK = (*SMALL_RECIPE, "experiment=stack", "stack.members=[fbl_lda]")
+STACK = (*SMALL_STACK, "experiment=stack", "stack.members=[fbl_lda]")
 
 
 @given(series=st.lists(st.integers(1, 99), min_size=2, max_size=12, unique=True), data=st.data())
@@ -156,7 +156,7 @@ def test_mistakes_name_the_member(tmp_path, override, message):
 
 
 def test_a_member_that_a_fold_leaves_too_few_series_is_refused_before_work(tmp_path):
-    config = make_config(tmp_path, *SMALL_RECIPE, "experiment=stack", "stack.members=[hybrid]")
+    config = make_config(tmp_path, *SMALL_STACK, "experiment=stack", "stack.members=[hybrid]")
     with pytest.raises(
         ConfigError, match=r"stack.folds=2: .* 1 training series, and hybrid needs 2"
     ):

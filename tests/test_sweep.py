@@ -35,6 +35,9 @@ from tests.conftest import SMALL_RECIPE, wait_until
 
 pytestmark = pytest.mark.slow
 
+# What a study does not choose itself.
+PLACES = [each for each in SMALL_RECIPE if each.partition("=")[0] not in SPACE]
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -169,12 +172,13 @@ def test_a_study_of_another_configuration_is_refused(tmp_path):
 
 
 def test_mistakes_are_told_by_name(tmp_path):
-    places = [*SMALL_RECIPE, f"output_dir={tmp_path}"]
+    places = [*PLACES, f"output_dir={tmp_path}"]
     for arguments, message in (
         (["trials=0"], "trials=0: must be 1 or more"),
         (["trials=many"], "trials=many: must be 1 or more"),
         (["study=a/b"], "study=a/b: must be a plain name"),
         (["stage=train"], "stage: cannot be set in a study"),
+        (["model.hidden=64"], "model.hidden: cannot be set in a study: it tries values"),
         (["best", "name=x"], "study=lstm-simulated: there is no such study yet .*; make sweep"),
         (["best", "name=lstm"], "lstm.yaml: exists already; choose another name=, or overwrite"),
         (["best", "name=a b"], "name=a b: must be letters"),
@@ -206,7 +210,7 @@ def test_a_study_runs_and_its_best_becomes_a_recipe_that_runs(
     monkeypatch.setattr(sweep, "CONF", tmp_path / "conf")
     shutil.copytree(PROJECT / "conf", tmp_path / "conf")
     places = [
-        *SMALL_RECIPE, "model.layers=2", f"output_dir={tmp_path / 'outputs'}",
+        *PLACES, "model.layers=2", f"output_dir={tmp_path / 'outputs'}",
         f"data_dir={recipes_folder / 'data'}", "tracking.enabled=true", f"tracking.uri={uri}",
         "tracking.system_metrics=false",
     ]  # fmt: skip

@@ -385,9 +385,11 @@ def options(arguments: list[str], **defaults: str) -> tuple[dict[str, str], list
             own[key] = value
         else:
             rest.append(argument)
-    for key in ("stage", "tracking.experiment"):
+    reasons = {"stage": "", "tracking.experiment": ""}
+    reasons |= dict.fromkeys(SPACE, ": it tries values of this key itself")
+    for key, reason in reasons.items():
         if any(argument.startswith(f"{key}=") for argument in rest) and "trials" in own:
-            raise ConfigError(f"{key}: cannot be set in a study")
+            raise ConfigError(f"{key}: cannot be set in a study{reason}")
     return own, rest
 
 

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from pipeline.config import adapt
-from pipeline.config.compose import checked, empty_group, mistake, register
+from pipeline.config.compose import checked, mistake, register, unclear
 from pipeline.config.live import STAGES as LIVE_STAGES
 from pipeline.config.live import full_keys
 from pipeline.config.options import Stage
@@ -100,8 +100,8 @@ def main() -> None:
 
 def _tell(error: BaseException) -> int:
     """Say in one line what went wrong; give the exit status."""
-    if group := empty_group(sys.argv[1:]):
-        print(f"error: {group}: names no file of conf/{group.partition('=')[0]}", file=sys.stderr)
+    if mistaken := unclear(sys.argv[1:]):
+        print(f"error: {mistaken}", file=sys.stderr)
         return 2
     if isinstance(error, KeyboardInterrupt):
         print(STOPPED, file=sys.stderr)

@@ -40,6 +40,8 @@ def one_error(done: subprocess.CompletedProcess) -> str:
         ("dataset=nope", ["dataset/nope", "in 'dataset': bids, eegmmidb, kaggle, mne, simulated"]),
         ("model.hiden=3", ["model.hiden", "Key 'hiden' not in 'Model'", "did you mean hidden?"]),
         ("experiment=null", ["experiment=null", "conf/experiment"]),
+        ("model.hidden=[1,2", ["error: model.hidden=[1,2: cannot be read; give KEY=VALUE"]),
+        ("=3", ["error: =3: names no key; give KEY=VALUE"]),
     ],
 )
 def test_a_typo_is_one_line(command, flags, override, parts):

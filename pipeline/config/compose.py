@@ -30,6 +30,8 @@ from pipeline.errors import ConfigError
 # For Hydra's own files; here, because a sweep's workers import this before they compose.
 OmegaConf.register_new_resolver("project", lambda text: str(path(text)), replace=True)
 
+MEMBERS_HINT = ": \"stack.members=[lstm,'fbl_lda filter=fbl']\""
+
 # What a stack's members have in common with it.
 SHARED = (
     "dataset", "stage", "threads", "workers", "device", "data_dir", "output_dir", "tracking",
@@ -104,6 +106,12 @@ def mistake(error: BaseException) -> str:
         mark = error.problem_mark or error.context_mark
         where = f"{mark.name}: line {mark.line + 1}: " if mark else ""
         return f"{where}{error.problem or error.context}"
+    if isinstance(error, OverrideParseException):
+        told = (
+            f"{error.override}: cannot be read; give KEY=VALUE, with quotes around a value that has "
+            "a sign such as a blank, a bracket or a semicolon in it"
+        )
+        return told + (MEMBERS_HINT if error.override.startswith("stack.") else "")
     text = str(error).split("\nConfig search path")[0]
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
@@ -116,8 +124,6 @@ def mistake(error: BaseException) -> str:
     told += f" {', '.join(rest)}" if rest else ""
     if isinstance(cause, OmegaConfBaseException):
         told += _nearest(cause)
-    if isinstance(error, OverrideParseException) and "stack." in error.override:
-        told += "; quote what holds a blank or an =: \"stack.members=[lstm,'fbl_lda filter=fbl']\""
     return told
 
 
@@ -130,8 +136,8 @@ def _nearest(cause: OmegaConfBaseException) -> str:
     return f"; did you mean {near[0]}?" if near and near[0] != cause.key else ""
 
 
-def empty_group(arguments: Sequence[str]) -> str:
-    """Find a group that is given no file, e.g. ``experiment=null``; Hydra says nothing clear of it.
+def unclear(arguments: Sequence[str]) -> str:
+    """Say what is wrong with an argument of which Hydra says nothing clear; "" if nothing is.
 
     Parameters
     ----------
@@ -140,9 +146,11 @@ def empty_group(arguments: Sequence[str]) -> str:
     """
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     for each in arguments:
-        group, _, value = each.partition("=")
+        group, equals, value = each.partition("=")
+        if equals and not group.strip("+~ "):
+            return f"{each}: names no key; give KEY=VALUE"
         if group in groups and re.fullmatch("null|[0-9.]+|true|false|", value):
-            return each
+            return f"{each}: names no file of conf/{group}"
     return ""
 
 

@@ -108,8 +108,8 @@ def mistake(error: BaseException) -> str:
         return f"{where}{error.problem or error.context}"
     if isinstance(error, OverrideParseException):
         told = (
-            f"{error.override}: cannot be read; give KEY=VALUE, with quotes around a value that has "
-            "a sign such as a blank, a bracket or a semicolon in it"
+            f"{error.override}: cannot be read; give KEY=VALUE, with quotes around a value that "
+            "has a sign such as a blank, a bracket or a semicolon in it"
         )
         return told + (MEMBERS_HINT if error.override.startswith("stack.") else "")
     text = str(error).split("\nConfig search path")[0]

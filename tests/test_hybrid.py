@@ -196,6 +196,13 @@ def test_no_network_says_anything_of_a_series_that_it_was_trained_on(
         def predict(self, features, subject) -> np.ndarray:
             return np.full((len(features), 3), self.name, np.float32)
 
+        def packed(self) -> int:
+            return self.name
+
+        @classmethod
+        def unpacked(cls, name: int) -> Named:
+            return cls(name)
+
     monkeypatch.setattr(fitting, "LstmDetector", Named)
     learning = data(tmp_path, list(three()), held_out=[trials(4, rows=300)])
     options = replace(OPTIONS, method=replace(OPTIONS.method, folds=folds))

@@ -34,7 +34,7 @@ from pipeline.results.figures import cost_picture
 from pipeline.stages.context import Context
 from pipeline.stages.flow import find, run
 from pipeline.stages.jobs import fold_jobs, jobs, place
-from pipeline.stages.train import load
+from pipeline.stages.train import load, parts_of
 from pipeline.tracking.runs import Tracker
 from pipeline.work.files import write_whole
 from pipeline.work.machine import cores
@@ -98,8 +98,9 @@ def fit_seconds(context: Context) -> float:
         if level is not context:
             planned += fold_jobs(level, found, context.config.stack.folds)
         for job in planned:
-            record = (place(level, job).path / f"{job.name}.json").read_text(encoding="utf-8")
-            seconds += json.loads(record)["seconds"]
+            for name in [job.name, *(name for name, _, _ in parts_of(level, job))]:
+                record = (place(level, job).path / f"{name}.json").read_text(encoding="utf-8")
+                seconds += json.loads(record)["seconds"]
     return seconds
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -51,6 +51,8 @@ class FitData:
         A folder for checkpoints. A fit that is killed and started again finds it as it was.
     report : callable
         Told the progress.
+    parts : dict of str to Path
+        By name: what `Detector.fit` begins with, where other processes have made it already.
     """
 
     name: str
@@ -63,6 +65,11 @@ class FitData:
     epochs: float | None
     scratch: Path
     report: Report
+    parts: dict[str, Path] = field(default_factory=dict)
+
+    def part_file(self, name: str) -> Path:
+        """Say where a part of the fit is kept: it is made where it is not there."""
+        return self.parts.get(name, self.scratch / f"{self.name}_{name}.pt")
 
 
 class Detector(Protocol):
@@ -72,6 +79,10 @@ class Detector(Protocol):
     subject)``: scores, shape (T', E), that are linear in the features; ``predict_ends(windows,
     subject)``: the logits of the last row of many windows, shape (K, L, F), at once; and
     ``beside(features, subject)``: what it reads beside the features, shape (T', n).
+
+    A fit may have parts that do not need one another, see `pipeline.config.methods.base.Method`.
+    Then there is ``fit_part(name, data, options)``, which makes one and keeps it in
+    ``data.part_file(name)``, and `fit` makes those that are not there.
     """
 
     @classmethod

@@ -195,6 +195,8 @@ def fit(context: Context, found: Sequence[Series], planned: list[Job], title: st
     """Fit models, each in a process of its own while there are cores."""
     if not planned:
         return
+    if parts := training.part_tasks(context, found, planned):
+        context.run("parts", parts, training.workers(context, len(parts)), context.listen)
     tasks = training.tasks(context, found, planned)
     workers = training.workers(context, len(planned))
     summary = context.run(title, tasks, workers, context.listen)

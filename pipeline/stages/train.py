@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,34 +59,74 @@ def workers(context: Context, count: int) -> int:
 
 
 def tasks(context: Context, found: Sequence[Series], planned: Sequence[Job]) -> list[Task]:
-    """Plan one task per fit."""
-    config, entry = context.config, context.entry
-    labelled = {(raw.subject, raw.series) for raw in found if raw.labelled}
+    """Plan one task per fit; it begins with what `part_tasks` have made."""
     made = []
     for job in planned:
-        kinds = ("features.npy", "moments.npz", "labels.npy")
-        files = [
-            job.folder / f"{series_name(*key)}_{kind}"
-            for key in (*job.fit, *job.predict)
-            for kind in kinds
-            if kind != "labels.npy" or key in labelled
-        ]
-        others = set(job.scale) - set(job.fit) - set(job.predict)
-        files += [job.folder / f"{series_name(*key)}_moments.npz" for key in sorted(others)]
-        twin = (job.history,) if job.history else job.others
-        made.append(
-            Task(
-                place(context, job), job.name, (*files, *twin), job.outputs(), work,
-                {
-                    "job": job, "kind": config.method.kind, "detector": (entry.module, entry.name),
-                    "seed": config.seed, "options": config.detector_options,
-                    "device": config.device,
-                },
-                weight=float(config.train.epochs) if entry.resumable else 1.0,
-                threads=config.threads, resumable=entry.resumable, verify=True,
-            )
-        )  # fmt: skip
+        parts = {part: name for name, part, _ in parts_of(context, job)}
+        folder = place(context, job).path
+        files = {part: folder / f"{name}.pt" for part, name in parts.items()}
+        before = ((job.history,) if job.history else job.others) + tuple(files.values())
+        told = {"kind": context.config.method.kind, "parts": files}
+        read = (*_files(job, found, job.predict), *before)
+        made.append(_task(context, job, job.name, read, job.outputs(), work, told))
     return made
+
+
+def part_tasks(context: Context, found: Sequence[Series], planned: Sequence[Job]) -> list[Task]:
+    """Plan the parts of fits that do not need one another, those that take longest first."""
+    return [
+        _task(
+            context, job, name, _files(job, found, job.held_out), (f"{name}.pt",), work_part,
+            {"part": part}, share,
+        )
+        for job in planned
+        for name, part, share in parts_of(context, job)
+    ]  # fmt: skip
+
+
+def parts_of(context: Context, job: Job) -> list[tuple[str, str, float]]:
+    """Name the tasks of a fit's parts, each with the part and what it takes."""
+    if job.others:  # what others taught is adapted
+        return []
+    fewest = min(Counter(subject for subject, _ in job.fit).values())
+    parts = context.config.method.parts(job.subjects, fewest)
+    return [(f"{job.name}_{part}", part, share) for part, share in parts.items()]
+
+
+def _files(job: Job, found: Sequence[Series], predicted: Sequence[Key]) -> list[Path]:
+    """Name the files of features that a fit reads, and those of the series that it predicts."""
+    labelled = {(raw.subject, raw.series) for raw in found if raw.labelled}
+    files = [
+        job.folder / f"{series_name(*key)}_{kind}"
+        for key in (*job.fit, *predicted)
+        for kind in ("features.npy", "moments.npz", "labels.npy")
+        if kind != "labels.npy" or key in labelled
+    ]
+    others = set(job.scale) - set(job.fit) - set(predicted)
+    return files + [job.folder / f"{series_name(*key)}_moments.npz" for key in sorted(others)]
+
+
+def _task(
+    context: Context,
+    job: Job,
+    name: str,
+    inputs: Sequence[Path],
+    outputs: Sequence[str],
+    function: Callable[..., None],
+    more: dict[str, Any],
+    share: float = 1.0,
+) -> Task:
+    """Plan a task of a fit."""
+    config, entry = context.config, context.entry
+    return Task(
+        place(context, job), name, tuple(inputs), tuple(outputs), function,
+        {
+            "job": job, "detector": (entry.module, entry.name), "seed": config.seed,
+            "options": config.detector_options, "device": config.device, **more,
+        },
+        weight=share * (config.train.epochs if entry.resumable else 1.0),
+        threads=config.threads, resumable=entry.resumable, verify=True,
+    )  # fmt: skip
 
 
 def work(
@@ -97,6 +139,7 @@ def work(
     options: Any,
     seed: int,
     device: str,
+    parts: dict[str, Path],
 ) -> None:
     """Fit one detector, predict with it, and write.
 
@@ -122,6 +165,8 @@ def work(
         Of the recipe.
     device : str
         For detectors that use a GPU.
+    parts : dict of str to Path
+        What the fit begins with, see `work_part`.
 
     Raises
     ------
@@ -129,27 +174,54 @@ def work(
         When nothing can be learned.
     """
     begun = time.monotonic()
-
-    def series_of(keys: Sequence[Key]) -> list[FeatureSeries]:
-        return [FeatureSeries.load(job.folder, *key) for key in keys]
-
-    data = FitData(
-        name=job.name, fitted=series_of(job.fit), held_out=series_of(job.held_out),
-        shared=[series.moments for series in series_of(job.scale)], events=job.events, seed=seed,
-        device=device, epochs=_chosen_epochs(job.history), scratch=scratch, report=report,
-    )  # fmt: skip
+    data = replace(
+        _data(scratch, report, job, seed, device), epochs=_chosen_epochs(job.history), parts=parts
+    )
     learner: type[Detector] = getattr(import_module(detector[0]), detector[1])
     if job.others:
         fitted, history = _adapted(data, job, kind, learner, options)
     else:
         fitted, history = learner.fit(data, options)
-    for series in [*data.held_out, *series_of(job.test)]:
+    for series in [*data.held_out, *_series(job, job.test)]:
         logits = fitted.predict(series.features, series.subject)
         np.save(scratch / logits_file((series.subject, series.series)), logits)
     history = [{**UNKNOWN, **line} for line in history]
     history = _with_score(history, data, scratch, time.monotonic() - begun)
     pd.DataFrame(history).to_csv(scratch / job.lines, index=False)
     fitted.save(scratch / job.model)
+
+
+def work_part(
+    scratch: Path,
+    report: Report,
+    *,
+    job: Job,
+    part: str,
+    detector: tuple[str, str],
+    options: Any,
+    seed: int,
+    device: str,
+) -> None:
+    """Make a part of a fit, see `pipeline.config.methods.base.Method.parts`; see `work`.
+
+    Writes ``<name>_<part>.pt``.
+    """
+    data = _data(scratch, report, job, seed, device)
+    getattr(import_module(detector[0]), detector[1]).fit_part(part, data, options)
+
+
+def _data(scratch: Path, report: Report, job: Job, seed: int, device: str) -> FitData:
+    """Load what a job is fitted on."""
+    return FitData(
+        name=job.name, fitted=_series(job, job.fit), held_out=_series(job, job.held_out),
+        shared=[series.moments for series in _series(job, job.scale)], events=job.events,
+        seed=seed, device=device, epochs=None, scratch=scratch, report=report,
+    )  # fmt: skip
+
+
+def _series(job: Job, keys: Sequence[Key]) -> list[FeatureSeries]:
+    """Load the features of some series."""
+    return [FeatureSeries.load(job.folder, *key) for key in keys]
 
 
 def _adapted(

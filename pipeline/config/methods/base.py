@@ -6,12 +6,14 @@ by name. `pipeline.detectors.registry` says which code learns with them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
 from pipeline.config.demand import Demand
+from pipeline.data.names import Id
 
 
 @dataclass
@@ -44,6 +46,23 @@ class Method:
         """
         named = type(self).__dataclass_fields__["kind"].default
         demand(self.kind == named, "kind", f"belongs to method={named}; choose another method=")
+
+    def parts(self, subjects: Sequence[Id], series: int) -> dict[str, float]:
+        """Name the parts of a fit that do not need one another, so that workers may share them.
+
+        Parameters
+        ----------
+        subjects : sequence of int or Name
+            Who is fitted.
+        series : int
+            How many series the one with the fewest has.
+
+        Returns
+        -------
+        dict of str to float
+            For each name what it takes, beside the others; the longest first. None by default.
+        """
+        return {}
 
     def joined(self, **groups: Any) -> Any:
         """Give what the detector reads: these options, with those of the groups in `GROUPS`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import MISSING
 from pipeline.config.demand import Demand
 from pipeline.config.lstm import Cell, LstmOptions, Model, Train, Window
 from pipeline.config.methods.semi_markov import SemiMarkovMethod
+from pipeline.data.names import Id, in_file_name
 
 # The network that corrects: as that of the recipe ``stack``, but for its step, which is the LSTM's.
 LENGTH, BURN_IN, BATCH = 80, 25, 64
@@ -18,6 +20,9 @@ CORRECTION = Model(
     networks=4,
 )  # fmt: skip
 RATE, EPOCHS = 5e-3, 3
+
+# The names of a fit's parts, and what one subject's chains take of an LSTM for twelve.
+LSTM, WITHOUT, CHAIN, CHAIN_COST = "lstm", "without", "chain_", 0.05
 
 
 @dataclass
@@ -41,6 +46,12 @@ class HybridMethod(SemiMarkovMethod):
         """Refuse values that cannot be."""
         super().check(demand)
         demand(self.folds >= 2, "folds", "must be 2 or more")
+
+    def parts(self, subjects: Sequence[Id], series: int) -> dict[str, float]:
+        """Name them: the LSTM, the LSTMs without each fold, and each subject's chains."""
+        named = {LSTM: 1.0}
+        named |= {f"{WITHOUT}{fold}": 1.0 for fold in range(1, min(self.folds, series) + 1)}
+        return named | {f"{CHAIN}{in_file_name(subject)}": CHAIN_COST for subject in subjects}
 
     def joined(self, **groups: Any) -> HybridOptions:
         """Give what the hybrid reads: these options for its chain, the groups for its LSTM."""

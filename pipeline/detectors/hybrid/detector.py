@@ -73,6 +73,13 @@ class HybridDetector:
         tell(notes, data.report, history)
         return cls(chains, network, correction), history
 
+    @staticmethod
+    def fit_part(name: str, data: FitData, options: HybridOptions) -> None:
+        """Make a part of the fit, see `pipeline.detectors.hybrid.fit.fit_part`."""
+        from pipeline.detectors.hybrid.fit import fit_part  # likewise
+
+        fit_part(name, data, options)
+
     def predict(self, features: np.ndarray, subject: Id) -> np.ndarray:
         """Predict one series from its features, shape (T', F): logits, shape (T', E)."""
         said = [self.beside(features, subject), self.network.predict(features, subject)]

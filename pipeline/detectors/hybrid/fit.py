@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipeline.config.methods.hybrid import HybridMethod, HybridOptions
-from pipeline.data.names import Id
+from pipeline.config.methods.hybrid import CHAIN, LSTM, WITHOUT, HybridMethod, HybridOptions
+from pipeline.data.names import Id, in_file_name, series_name
 from pipeline.detectors.base import FitData, Line, Report
 from pipeline.detectors.lstm.checkpoint import is_whole
 from pipeline.detectors.lstm.correction import CorrectionDetector
@@ -29,15 +29,38 @@ from pipeline.work.files import write_whole
 Said = dict[tuple[Id, Id], np.ndarray]
 """By subject and series: logits, float32, shape (T', E)."""
 
+Make = Callable[[Report], dict[str, Any]]
+"""Makes a part of a fit, tensors and plain values, and tells its progress."""
+
 # Of a fit's progress, what the trainings of the LSTM are.
 MOST = 0.8
+
+
+def fit_part(name: str, data: FitData, options: HybridOptions) -> None:
+    """Make a part of the fit, and keep it where `fit_chains` and `fit_network` look for it.
+
+    Parameters
+    ----------
+    name : str
+        See `HybridMethod.parts`.
+    data : FitData
+        Of the whole fit.
+    options : HybridOptions
+        All.
+
+    Raises
+    ------
+    PipelineError
+        See `fit_chains` and `fit_network`.
+    """
+    found = _chain_parts(data, options.method) | _lstm_parts(data, options)
+    _kept(data, name, found[name], _of(data, ""))
 
 
 def fit_chains(data: FitData, options: HybridMethod) -> tuple[SemiMarkovDetector, Said, list[str]]:
     """Fit a chain for each subject, and let chains say what is read by what corrects.
 
-    What is done for a subject is kept in ``data.scratch``, so that a fit that was killed continues
-    with the next one.
+    What is done for a subject is kept, so that a fit that was killed continues with the next one.
 
     Parameters
     ----------
@@ -61,22 +84,17 @@ def fit_chains(data: FitData, options: HybridMethod) -> tuple[SemiMarkovDetector
     DataError
         For a subject with one series only, or without any event.
     """
-    own = _by_subject(data.fitted)
-    half = _half(own)
+    own, parts = _by_subject(data.fitted), _chain_parts(data, options)
     chains: dict[Id, SemiMarkovDetector] = {}
     beliefs: Said = {}
     told: dict[Id, Counter[str]] = {}
-    for number, (subject, fitted) in enumerate(own.items(), 1):
-        held_out = [series for series in data.held_out if series.subject == subject]
-        found = _kept(
-            data.scratch / f"{data.name}_chain_{subject}.pt",
-            lambda: _of_subject(fitted, held_out, half, data.events, options),  # noqa: B023
-        )
+    for number, (subject, (name, make)) in enumerate(zip(own, parts.items(), strict=True), 1):
+        found = _kept(data, name, make, data.report)
         chains[subject] = SemiMarkovDetector.unpacked(found["chain"])
         told[subject] = Counter(found["notes"])
-        for series in [*fitted, *held_out]:
-            beliefs[subject, series.series] = found["beliefs"][str(series.series)].numpy()
+        beliefs |= _said_of(data, found["said"])
         data.report(0.0, {"show": f"chain {number} of {len(own)}"})
+    half = _half(own)
     merged = {subject: each.chains[subject] for subject, each in chains.items()}
     return SemiMarkovDetector(merged, options.tap_count, half), beliefs, sentences(told)
 
@@ -104,30 +122,11 @@ def fit_network(data: FitData, options: HybridOptions) -> tuple[LstmDetector, Sa
     PipelineError
         Where an LSTM cannot be trained.
     """
-    own = _by_subject(data.fitted)
-    folds = min(options.method.folds, *map(len, own.values()))
-    said: Said = {}
-    share = MOST / (folds + 1)
-
-    def trained(
-        name: str, left_out: list[FeatureSeries], others: list[FeatureSeries]
-    ) -> LstmDetector:
-        learning = replace(
-            data, name=f"{data.name}_{name}", fitted=others, held_out=[], epochs=None,
-            report=_part(data, "LSTM" if name == "lstm" else f"LSTM {name}", share),
-        )  # fmt: skip
-        detector, _ = LstmDetector.fit(learning, options.lstm)
-        for series in left_out:
-            logits = detector.predict(np.asarray(series.features), series.subject)
-            said[series.subject, series.series] = logits
-        return detector
-
-    for fold in range(folds):
-        inside = [series for fitted in own.values() for series in fitted[fold::folds]]
-        known = {(series.subject, series.series) for series in inside}
-        outside = [s for s in data.fitted if (s.subject, s.series) not in known]
-        trained(f"without{fold + 1}", inside, outside)
-    return trained("lstm", data.held_out, data.fitted), said
+    parts, said = _lstm_parts(data, options), Said()
+    for name, make in parts.items():
+        found = _kept(data, name, make, _of(data, name, MOST / len(parts)))
+        said |= _said_of(data, found["said"])
+    return LstmDetector.unpacked(found["network"]), said
 
 
 def fit_correction(
@@ -154,17 +153,67 @@ def fit_correction(
     learning = replace(
         data, fitted=[logits_of(series) for series in data.fitted],
         held_out=[logits_of(series) for series in data.held_out], shared=[],
-        report=_part(data, "correction", share, whole=True),
+        report=_of(data, "correction", share, whole=True),
     )  # fmt: skip
     return CorrectionDetector.fit(learning, options.correction)
 
 
-def _part(data: FitData, name: str, share: float, whole: bool = False) -> Report:
+def _chain_parts(data: FitData, options: HybridMethod) -> dict[str, Make]:
+    """Name each subject's chains, and say how they are fitted."""
+    own = _by_subject(data.fitted)
+    half = _half(own)
+    return {
+        f"{CHAIN}{in_file_name(subject)}": partial(
+            _of_subject, fitted, [s for s in data.held_out if s.subject == subject], half,
+            data.events, options,
+        )
+        for subject, fitted in own.items()
+    }  # fmt: skip
+
+
+def _lstm_parts(data: FitData, options: HybridOptions) -> dict[str, Make]:
+    """Name the LSTMs, that of all series last, and say how they are trained."""
+    own = _by_subject(data.fitted)
+    parts: dict[str, Make] = {}
+    folds = min(options.method.folds, *map(len, own.values()))
+    for fold in range(folds):
+        inside = [series for fitted in own.values() for series in fitted[fold::folds]]
+        known = {(series.subject, series.series) for series in inside}
+        outside = [s for s in data.fitted if (s.subject, s.series) not in known]
+        name = f"{WITHOUT}{fold + 1}"
+        parts[name] = partial(_trained, data, options, name, inside, outside)
+    parts[LSTM] = partial(_trained, data, options, LSTM, data.held_out, data.fitted)
+    return parts
+
+
+def _trained(
+    data: FitData,
+    options: HybridOptions,
+    name: str,
+    left_out: list[FeatureSeries],
+    others: list[FeatureSeries],
+    report: Report,
+) -> dict[str, Any]:
+    """Train an LSTM on some series, and let it say what it reads in others."""
+    learning = replace(
+        data, name=f"{data.name}_{name}", fitted=others, held_out=[], epochs=None, report=report,
+    )  # fmt: skip
+    detector, _ = LstmDetector.fit(learning, options.lstm)
+    said = {
+        series_name(series.subject, series.series): torch.from_numpy(
+            detector.predict(np.asarray(series.features), series.subject)
+        )
+        for series in left_out
+    }
+    return {"network": detector.packed(), "said": said}
+
+
+def _of(data: FitData, name: str, share: float = 1.0, whole: bool = False) -> Report:
     """Tell of a training that is a part of the fit; of its scores only if they are the whole's."""
 
     def report(done: float, news: dict[str, Any]) -> None:
         told = {k: v for k, v in news.items() if whole or k == "show"}
-        if "show" in told:
+        if name and "show" in told:
             told["show"] = f"{name}: {told['show']}"
         data.report(done * share, told)
 
@@ -198,10 +247,11 @@ def _of_subject(
     half: int,
     events: tuple[str, ...],
     options: HybridMethod,
+    report: Report,
 ) -> dict[str, Any]:
-    """Fit one subject's chains: tensors and plain values."""
+    """Fit one subject's chains."""
     (subject,) = {series.subject for series in fitted}
-    found, beliefs = Whitened.of(fitted, options), {}
+    found, said = Whitened.of(fitted, options), {}
 
     chain, order = found.chain(options)
 
@@ -209,7 +259,7 @@ def _of_subject(
         one = SemiMarkovDetector({subject: chain}, options.tap_count, half)
         for each in series:
             logits = one.predict(np.asarray(each.features), subject)
-            beliefs[str(each.series)] = torch.from_numpy(logits)
+            said[series_name(subject, each.series)] = torch.from_numpy(logits)
         return one
 
     folds = min(options.folds, len(fitted))
@@ -218,11 +268,21 @@ def _of_subject(
         say(found.chain(options, held_out=inside)[0], fitted[fold::folds])
     whole = say(chain, held_out)
     told = found.notes(order, fitted, events)
-    return {"chain": whole.packed(), "beliefs": beliefs, "notes": dict(told)}
+    return {"chain": whole.packed(), "said": said, "notes": dict(told)}
 
 
-def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _kept(data: FitData, name: str, make: Make, report: Report) -> dict[str, Any]:
     """Read what an earlier process has made, or make it and write it."""
+    path = data.part_file(name)
     if not is_whole(path):
-        write_whole(path, lambda hidden: torch.save(make(), hidden))
+        write_whole(path, lambda hidden: torch.save(make(report), hidden))
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _said_of(data: FitData, found: Mapping[str, torch.Tensor]) -> Said:
+    """Give the logits of those series of which something is said."""
+    named = {
+        series_name(series.subject, series.series): (series.subject, series.series)
+        for series in (*data.fitted, *data.held_out)
+    }
+    return {named[name]: logits.numpy() for name, logits in found.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tracemalloc
 from decimal import Decimal
 
@@ -149,6 +151,47 @@ def test_ids_are_checked_over_every_power_of_ten():
     for at in (0, 9, 10, 99, 100, 999, 1000, 9999, 10_000, 10_049):
         wrong = [*rows[:at], f"a_{at + 1},1", *rows[at + 1 :]]
         assert read_whole_numbers(("\n".join(wrong) + "\n").encode(), 0, "a", 1) is None
+
+
+AT_THE_END_OF_MEMORY = """
+import ctypes, mmap
+import numpy as np
+from pipeline.data import whole_numbers
+
+read, page = whole_numbers._read, mmap.PAGESIZE
+protect = ctypes.CDLL(None).mprotect
+pages = []
+
+
+def at_the_end_of_memory(text, *more):
+    whole = -(-len(text) // page) * page
+    pages.append(mmap.mmap(-1, whole + page))
+    begin = ctypes.addressof(ctypes.c_char.from_buffer(pages[-1]))
+    assert protect(ctypes.c_void_p(begin + whole), page, 0) == 0
+    pages[-1][whole - len(text) : whole] = text.tobytes()
+    placed = np.frombuffer(pages[-1], np.uint8, len(text), whole - len(text))
+    placed.flags.writeable = False
+    return read(placed, *more)
+
+
+whole_numbers._read = at_the_end_of_memory
+for columns in (1, 6, 32, 200):
+    rows = [f"a_{row}," + ",".join(["12345"] * columns) + "\\n" for row in range(9)]
+    text = "".join(rows).encode()
+    assert whole_numbers.read_whole_numbers(text, 0, "a", columns).shape == (9, columns)
+    for length in range(2 * columns, 9 * columns + 60):
+        wrong = "1\\n" + "a_000010," + "1" * length + "\\n"
+        assert whole_numbers.read_whole_numbers(text + wrong.encode(), 0, "a", columns) is None
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects a page of memory as Linux does")
+def test_nothing_is_read_behind_a_text():
+    """Where the memory ends, too, and cells are longer than they can be."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END_OF_MEMORY], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("said", [0, 7, 150, 299, 300, 999_999])

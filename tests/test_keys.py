@@ -12,7 +12,7 @@ from pipeline.data.sources import SOURCES
 from pipeline.detectors.registry import METHODS
 from pipeline.features.registry import FEATURES
 from pipeline.stages import decide
-from pipeline.work import keys
+from pipeline.work import keys, tasks
 from pipeline.work.keys import code_key, reached, source_file
 from pipeline.work.tasks import Folder, Task
 
@@ -81,6 +81,14 @@ def test_a_task_s_key_holds_its_own_work_whatever_its_folder_names(copied, tmp_p
     before, file = task.key, source_file("pipeline.results.decision_scores")
     file.write_text(f"{file.read_text(encoding='utf-8')}\nADDED = 1\n", encoding="utf-8")
     copied("pipeline.results.decision_scores")
+    assert task.key != before
+
+
+def test_files_that_were_digested_in_another_way_are_made_anew(tmp_path, monkeypatch):
+    """Their digests would differ, as if the files were damaged."""
+    task = Task(Folder(tmp_path, "any", None, ()), "simulate", (), (), decide.work)
+    before = task.key
+    monkeypatch.setattr(tasks, "DIGEST", "xxh64")
     assert task.key != before
 
 

@@ -1,7 +1,8 @@
 """Machine code of a function's loops, by numba (https://numba.pydata.org), kept on disk.
 
-Each sum and each product is rounded as it is written, so the result is the same to the bit wherever
-the arrays lie in memory. With numba's ``fastmath`` it is not.
+Each sum and each product is rounded as it is written, unless a function asks for something else. So
+the result is the same to the bit wherever the arrays lie in memory; with numba's ``fastmath`` it is
+not.
 """
 
 from __future__ import annotations

@@ -79,8 +79,11 @@ def read_whole_numbers(text: bytes, first: int, name: str, columns: int) -> np.n
 
 @part
 def _longest(width, columns):
-    """Say how many characters a row has at most, and the words that begin in it."""
-    return width + _MOST_ROW_DIGITS + 1 + (_DIGITS + 2) * columns + 2 * _WORD
+    """Say how many characters are looked at from where a row begins, also of one that is wrong.
+
+    The number of an id or of a cell and the sign behind it are within a word.
+    """
+    return width + _WORD * (1 + columns)
 
 
 def _row_number(text: bytes, at: int, prefix: bytes) -> int:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from pipeline.errors import PipelineError
 
 PROBE_BYTES = 1 << 16
+DIGEST = "xxh3_128"  # of a file's bytes
 BLOCK_BYTES = 1 << 18  # read at once; stays in a processor's cache
 
 
@@ -88,7 +89,7 @@ def write_text(path: Path, text: str) -> None:
 
 @lru_cache(maxsize=16384)
 def _content(path: str, size: int, mtime_ns: int) -> str:
-    hasher = xxhash.xxh3_128()
+    hasher = getattr(xxhash, DIGEST)()
     with open(path, "rb", buffering=0) as file:
         while block := file.read(BLOCK_BYTES):
             hasher.update(block)

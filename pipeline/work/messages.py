@@ -115,10 +115,12 @@ class Sender:
 
     def put(self, message: Any) -> None:
         """Send a message, and wait until it has arrived."""
-        with suppress(OSError, EOFError):  # the parent is gone, and this process ends soon
+        try:
             line = _line_to(self.address, self.key)
             line.send(message)
             line.recv()
+        except (OSError, EOFError):  # most likely the parent is gone, and this process ends soon
+            _line_to.cache_clear()
 
 
 class Mailbox:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.work.files import DIGEST
 from pipeline.work.keys import code_key, digest
 
 Report = Callable[[float, dict[str, Any]], None]
@@ -95,8 +96,11 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What the result depends on, apart from the inputs' bytes: also on the work's own code."""
-        return digest(self.folder.key, code_key(self.work.__module__))
+        """What the result depends on, apart from the inputs' bytes: also on the work's own code.
+
+        With the kind of the files' digests, so that those of another kind are not compared.
+        """
+        return digest(self.folder.key, code_key(self.work.__module__), DIGEST)
 
     @property
     def manifest(self) -> Path:

@@ -17,6 +17,7 @@ from pipeline.detectors.hybrid import fit as fitting
 from pipeline.detectors.hybrid.detector import HybridDetector
 from pipeline.detectors.hybrid.fit import fit_chains, fit_network
 from pipeline.detectors.lstm import training
+from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.lstm.network import Network, start_at_base_rates
 from pipeline.detectors.lstm.own_projection import OwnProjection
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
@@ -36,6 +37,43 @@ EVENTS = ("a", "b", "c")
 @cache
 def three() -> tuple[FeatureSeries, ...]:
     return tuple(trials(number, rows=500) for number in (1, 2, 3))
+
+
+def hybrid(scratch: Path, *fitted: FeatureSeries, **more) -> bytes:
+    """Fit, and give the file's bytes."""
+    detector, _ = HybridDetector.fit(data(scratch, list(fitted), **more), OPTIONS)
+    detector.save(scratch / "hybrid.pt")
+    return (scratch / "hybrid.pt").read_bytes()
+
+
+def test_parts_that_were_made_one_by_one_give_the_same_bytes(tmp_path, monkeypatch):
+    whole, apart = tmp_path / "whole", tmp_path / "apart"
+    names = list(OPTIONS.method.parts([1], 3))
+    parts = {name: apart / f"{name}.pt" for name in names}
+    fitted, held_out = list(three()), [trials(4, rows=300)]
+    for name in reversed(names):
+        (tmp_path / name).mkdir()
+        learning = data(tmp_path / name, fitted, held_out=held_out, parts={name: parts[name]})
+        HybridDetector.fit_part(name, learning, OPTIONS)
+    assert {path.name for path in apart.iterdir()} == {f"{name}.pt" for name in names}
+    whole.mkdir()
+    expected = hybrid(whole, *fitted, held_out=held_out)
+
+    def refuse(*_) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(fitting, "_of_subject", refuse)
+    monkeypatch.setattr(LstmDetector, "fit", refuse)
+    assert hybrid(apart, *fitted, held_out=held_out, parts=parts) == expected
+
+
+@pytest.mark.parametrize(("folds", "series"), [(3, 6), (3, 2), (9, 4)])
+def test_the_names_of_parts_are_those_of_what_is_made(folds, series, tmp_path):
+    options = replace(OPTIONS, method=replace(OPTIONS.method, folds=folds))
+    fitted = [trials(n, subject=s, rows=300) for s in (2, 10) for n in range(1, series + 1)]
+    learning = data(tmp_path, fitted)
+    made = fitting._chain_parts(learning, options.method) | fitting._lstm_parts(learning, options)
+    assert sorted(made) == sorted(options.method.parts([2, 10], series))
 
 
 def data(scratch: Path, fitted: list[FeatureSeries], **more) -> FitData:

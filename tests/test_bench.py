@@ -30,7 +30,7 @@ def test_recipes_are_chosen_by_name_and_all_else_goes_to_hydra():
         ("recipes=lstn", "recipes=lstn: choose from fbl_lda, "),
         ("experiment=lstm", "experiment=lstm: the benchmark sets it; recipes=a,b names recipes"),
         ("stage=filter", "stage=filter: the benchmark sets it"),
-        ("nonsense", "parsing override 'nonsense'"),
+        ("nonsense", "nonsense: cannot be read; give KEY=VALUE"),
         ("model.hiden=8", "Key 'hiden' not in 'Model'; did you mean hidden?"),
         ("method.update=8", "method.update=8: no method has such an option"),
         ("train.epochs=0", "train.epochs=0"),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import mne
 import numpy as np
 
-from pipeline.config.methods.semi_markov import SemiMarkovMethod
 from pipeline.config.options import Stage, left_by_a_fold
 from pipeline.config.paths import expanded
 from pipeline.errors import ConfigError
@@ -91,12 +90,12 @@ def check_montage(name: str) -> None:
 
 
 def check_bank(context: Context) -> None:
-    """Refuse a filter bank that cannot be built, is not stable, or has too few features.
+    """Refuse a filter bank that cannot be built, or whose output does not stay finite.
 
     Raises
     ------
     ConfigError
-        Naming the group and the reason; or the method's key that asks for more features.
+        Naming the group and the reason.
     """
     how = "change the group filter (lower order, or cut-offs further from 0 and half of the rate)"
     try:
@@ -110,9 +109,3 @@ def check_bank(context: Context) -> None:
         raise ConfigError(f"filter: cannot be built ({reason}); {how}") from error
     if not np.isfinite(features).all():
         raise ConfigError(f"filter: is not stable in double precision; {how}")
-    method, there = context.config.method, features.shape[1]
-    if isinstance(method, SemiMarkovMethod) and method.observed > there:
-        raise ConfigError(
-            f"method.observed={method.observed}: must be 0 to {there}: the group filter gives so "
-            "many features"
-        )

@@ -54,7 +54,7 @@ def fit_part(name: str, data: FitData, options: HybridOptions) -> None:
         See `fit_chains` and `fit_network`.
     """
     found = _chain_parts(data, options.method) | _lstm_parts(data, options)
-    _kept(data, name, found[name], _of(data, ""))
+    _kept(data, name, found[name], _reporter(data, ""))
 
 
 def fit_chains(data: FitData, options: HybridMethod) -> tuple[SemiMarkovDetector, Said, list[str]]:
@@ -124,7 +124,7 @@ def fit_network(data: FitData, options: HybridOptions) -> tuple[LstmDetector, Sa
     """
     parts, said = _lstm_parts(data, options), Said()
     for name, make in parts.items():
-        found = _kept(data, name, make, _of(data, name, MOST / len(parts)))
+        found = _kept(data, name, make, _reporter(data, name, MOST / len(parts)))
         said |= _said_of(data, found["said"])
     return LstmDetector.unpacked(found["network"]), said
 
@@ -153,7 +153,7 @@ def fit_correction(
     learning = replace(
         data, fitted=[logits_of(series) for series in data.fitted],
         held_out=[logits_of(series) for series in data.held_out], shared=[],
-        report=_of(data, "correction", share, whole=True),
+        report=_reporter(data, "correction", share, whole=True),
     )  # fmt: skip
     return CorrectionDetector.fit(learning, options.correction)
 
@@ -208,7 +208,7 @@ def _trained(
     return {"network": detector.packed(), "said": said}
 
 
-def _of(data: FitData, name: str, share: float = 1.0, whole: bool = False) -> Report:
+def _reporter(data: FitData, name: str, share: float = 1.0, whole: bool = False) -> Report:
     """Tell of a training that is a part of the fit; of its scores only if they are the whole's."""
 
     def report(done: float, news: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.work.machine import cores
 
 DOC = PROJECT / "docs" / "scale.md"
-RECIPES = ("lstm", "semi_markov", "stack")
+RECIPES = ("lstm", "semi_markov", "hybrid", "stack")
 SIMULATE = "simulate"
 PROGRAM = (sys.executable, "-u", "-m", "pipeline")
 # Minutes and GiB of each recipe at full size.

@@ -272,7 +272,8 @@ def test_a_view_that_shows_nothing_says_nothing(capsys):
 def test_the_line_that_a_submission_ends_with_is_read_by_shell_and_make(tmp_path, place):
     """Only what the replay reads is in the line, and names keep their spaces and quotes."""
     given = Given("mne", (f"data_dir={place}", "train.epochs=3", "dataset.subjects=[a]", "seed=1"))
-    context = SimpleNamespace(tracker=SimpleNamespace(logged_model=lambda: "models:/m-1"))
+    tracker = SimpleNamespace(logged_model=lambda: "models:/m-1", is_idle=lambda: False)
+    context = SimpleNamespace(tracker=tracker)
     found = [
         SimpleNamespace(labelled=True, subject=1, series=1),
         SimpleNamespace(labelled=False, subject="S 1", series=9),

@@ -143,11 +143,12 @@ def next_step(context: Context, found: Sequence[Series], given: Given | None) ->
     """
     address = context.tracker.logged_model()
     if address is None:
-        unrecorded = (
+        if not context.tracker.is_idle():
+            return []
+        return [
             "not recorded in this MLflow store, because all of it was done before; to record it, "
             f"remove {context.results_folder.path} and give the command again"
-        )
-        return [unrecorded] if context.tracker.is_idle() else []
+        ]
     lines = [f"fitted model: {address}"]
     if given is not None:
         keys = {each: each.lstrip("+").partition("=")[0] for each in given.keys}

@@ -164,3 +164,10 @@ def test_a_full_disk_is_refused(uri, tmp_path, monkeypatch):
     with pytest.raises(PipelineError, match="No space left on device"):
         store.check(uri)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_reason_of_a_database_is_told_without_what_stands_before_it():
+    said = "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name"
+    before = "(raised as a result of Query-invoked autoflush; consider using a block)"
+    assert store.reason(RuntimeError(f"{before}\n{said}\n[SQL: INSERT ...]")) == said
+    assert store.reason(RuntimeError(f"{before} {said}")) == said

@@ -112,7 +112,9 @@ def reason(error: BaseException) -> str:
         return "another program holds the file locked"
     if found := re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)", text):
         return found[1] or found[2]  # of a request, whose message is long
-    line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    text = re.sub(r"\(raised as a result of [^)]*\)", "", text)  # SQLAlchemy's, before the reason
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
     return line if len(line) <= 160 else f"{line[:157]}..."
 
 

@@ -16,7 +16,7 @@ from pipeline.config.paths import PROJECT
 from pipeline.errors import PipelineError
 from pipeline.results import scoring
 from pipeline.stages.flow import run
-from pipeline.tracking import models, session
+from pipeline.tracking import models, runs, session
 from pipeline.tracking.open_runs import OpenRuns
 from pipeline.tracking.runs import Tracker
 from pipeline.tracking.session import code_version, flatten
@@ -109,7 +109,14 @@ def test_a_model_whose_logging_was_cut_off_is_logged_once(
     def killed(*args, **more):
         raise KeyboardInterrupt
 
+    def of_a_long_run(client, uri, run, *more):
+        for number in range(120):
+            client.log_metric(run, f"system/{number}", number)
+        return log_model(client, uri, run, *more)
+
+    log_model = models.log_model
     with monkeypatch.context() as patch:
+        patch.setattr(runs, "log_model", of_a_long_run)
         patch.setattr(where, name, killed)
         with pytest.raises(KeyboardInterrupt):
             run(config, say=lambda line: None)
@@ -118,6 +125,7 @@ def test_a_model_whose_logging_was_cut_off_is_logged_once(
     experiment = client.get_experiment_by_name("simulated").experiment_id
     (model,) = client.search_logged_models([experiment])
     assert model.status == "READY"
+    assert len({each.key for each in model.metrics if each.key.startswith("system/")}) >= 120
     parent = client.get_run(model.source_run_id)
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["model"] == f"models:/{model.model_id}"

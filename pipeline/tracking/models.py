@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.options import Config
 from pipeline.data.names import Id
@@ -134,21 +134,30 @@ def _begun(client: MlflowClient, experiment: str, run: str) -> LoggedModel | Non
 
 @contextmanager
 def _linked_once(client: MlflowClient, run: str, model: str) -> Iterator[None]:
-    """Let MLflow link a model to its run unless it is linked already.
+    """Let MLflow link a model to its run, and copy the run's metrics, unless that is done already.
 
-    MLflow does so before it uploads, refuses to do it twice, and has no option to leave it out.
+    MLflow does so before it uploads, refuses to do it twice (the metrics, if there are more than a
+    hundred values), and has no option to leave it out.
     """
     from mlflow import MlflowClient as Client
 
     outputs = client.get_run(run).outputs
     linked = {each.model_id for each in outputs.model_outputs} if outputs else set()
-    link = Client.log_outputs
+    link, batch = Client.log_outputs, Client.log_batch
+    metrics = client.get_logged_model(model).metrics or []
+    there = {(each.key, each.timestamp, each.step) for each in metrics}
+
+    def log_the_rest(self: MlflowClient, run_id: str, metrics: Any = (), **more: Any) -> None:
+        rest = [each for each in metrics if (each.key, each.timestamp, each.step) not in there]
+        batch(self, run_id, rest, **more)
+
     try:
         if model in linked:
             Client.log_outputs = lambda *_, **__: None  # type: ignore[method-assign]
+            Client.log_batch = log_the_rest  # type: ignore[method-assign, assignment]
         yield
     finally:
-        Client.log_outputs = link  # type: ignore[method-assign]
+        Client.log_outputs, Client.log_batch = link, batch  # type: ignore[method-assign]
 
 
 def _registered(client: MlflowClient, name: str, address: str) -> str:

@@ -151,7 +151,7 @@ bench-lsl: $(INSTALLED_LIVE)  ## a real LSL stream, and each fault of one, again
 bench-read: $(INSTALLED)  ## reading and filtering against pandas and SciPy; writes docs/scale.md
 	$(RUN) -m pipeline.bench.read $(ARGS)
 
-bench-full: $(INSTALLED)  ## the whole competition from CSV to submission (an hour in all): ARGS="recipes=lstm parts=1/4"; writes docs/scale.md
+bench-full: $(INSTALLED)  ## the whole competition from CSV to submission (some 1.5 hours in all): ARGS="recipes=lstm parts=1/4"; writes docs/scale.md
 	$(RUN) -m pipeline.bench.full $(ARGS)
 
 fuzz: $(INSTALLED)  ## 10,000 broken CSV files and zips through the readers: ARGS="cases=10000 seed=0"

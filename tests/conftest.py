@@ -131,17 +131,11 @@ SMALL = (
 
 # An LSTM, small: what a test adds to `experiment=...`.
 SMALL_RECIPE = (
-    "dataset=simulated",
-    *SMALL,
-    "window.length=20",
-    "window.batch=2",
-    "window.burn_in=0",
-    "model.projection=3",
-    "dataset.simulation.series=4",
-    "dataset.train_series=[1,2]",
-    "dataset.valid_series=[3]",
-    "dataset.test_series=[4]",
-)
+    "dataset=simulated", *SMALL, "window.length=20",
+    "window.batch=2", "window.burn_in=0",
+    "model.projection=3", "dataset.simulation.series=4", "dataset.train_series=[1,2]",
+    "dataset.valid_series=[3]", "dataset.test_series=[4]",
+)  # fmt: skip
 SMALL_STACK = (
     *SMALL_RECIPE, "stack.folds=2",
     "stack.overrides=['filter.lowpass_hz=[1]','model.hidden=6','train.epochs=1','method.updates=5']",

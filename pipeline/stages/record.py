@@ -139,7 +139,7 @@ def next_step(context: Context, found: Sequence[Series], given: Given | None) ->
     Returns
     -------
     list of str
-        Lines to print; none if there is no model, and a reason why nothing would record one.
+        Lines to print. Where there is no model: how to record one, if nothing was recorded now.
     """
     address = context.tracker.logged_model()
     if address is None:

@@ -62,12 +62,11 @@ def tasks(context: Context, found: Sequence[Series], planned: Sequence[Job]) -> 
     """Plan one task per fit; it begins with what `part_tasks` have made."""
     made = []
     for job in planned:
-        parts = {part: name for name, part, _ in parts_of(context, job)}
         folder = place(context, job).path
-        files = {part: folder / f"{name}.pt" for part, name in parts.items()}
-        before = ((job.history,) if job.history else job.others) + tuple(files.values())
-        told = {"kind": context.config.method.kind, "parts": files}
-        read = (*_files(job, found, job.predict), *before)
+        parts = {part: folder / f"{name}.pt" for name, part, _ in parts_of(context, job)}
+        before = (job.history,) if job.history else job.others
+        read = (*_files(job, found, job.predict), *before, *parts.values())
+        told = {"kind": context.config.method.kind, "parts": parts}
         made.append(_task(context, job, job.name, read, job.outputs(), work, told))
     return made
 

@@ -143,6 +143,9 @@ def _linked_once(client: MlflowClient, run: str, model: str) -> Iterator[None]:
 
     outputs = client.get_run(run).outputs
     linked = {each.model_id for each in outputs.model_outputs} if outputs else set()
+    if model not in linked:
+        yield
+        return
     link, batch = Client.log_outputs, Client.log_batch
     metrics = client.get_logged_model(model).metrics or []
     there = {(each.key, each.timestamp, each.step) for each in metrics}
@@ -152,9 +155,8 @@ def _linked_once(client: MlflowClient, run: str, model: str) -> Iterator[None]:
         batch(self, run_id, rest, **more)
 
     try:
-        if model in linked:
-            Client.log_outputs = lambda *_, **__: None  # type: ignore[method-assign]
-            Client.log_batch = log_the_rest  # type: ignore[method-assign, assignment]
+        Client.log_outputs = lambda *_, **__: None  # type: ignore[method-assign]
+        Client.log_batch = log_the_rest  # type: ignore[method-assign, assignment]
         yield
     finally:
         Client.log_outputs, Client.log_batch = link, batch  # type: ignore[method-assign]

@@ -91,7 +91,7 @@ class Tracker(Session):
         """Give a job of a sweep a run also where all of it was fresh, and these figures with it."""
         if not self._above() or set(scores) & self._told:
             return
-        if self._client is None and self.config.tracking.enabled and self.lost is None:
+        if self.is_idle():
             import mlflow
 
             # The same sweep, cut off after this job: it has its run there.

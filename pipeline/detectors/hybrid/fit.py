@@ -94,8 +94,8 @@ def fit_chains(data: FitData, options: HybridMethod) -> tuple[SemiMarkovDetector
         told[subject] = Counter(found["notes"])
         beliefs |= _said_of(data, found["said"])
         data.report(0.0, {"show": f"chain {number} of {len(own)}"})
-    half = _half(own)
     merged = {subject: each.chains[subject] for subject, each in chains.items()}
+    (half,) = {each.half for each in chains.values()}
     return SemiMarkovDetector(merged, options.tap_count, half), beliefs, sentences(told)
 
 
@@ -123,10 +123,12 @@ def fit_network(data: FitData, options: HybridOptions) -> tuple[LstmDetector, Sa
         Where an LSTM cannot be trained.
     """
     parts, said = _lstm_parts(data, options), Said()
+    networks = {}
     for name, make in parts.items():
         found = _kept(data, name, make, _reporter(data, name, MOST / len(parts)))
         said |= _said_of(data, found["said"])
-    return LstmDetector.unpacked(found["network"]), said
+        networks[name] = found["network"]
+    return LstmDetector.unpacked(networks[LSTM]), said
 
 
 def fit_correction(
@@ -172,7 +174,7 @@ def _chain_parts(data: FitData, options: HybridMethod) -> dict[str, Make]:
 
 
 def _lstm_parts(data: FitData, options: HybridOptions) -> dict[str, Make]:
-    """Name the LSTMs, that of all series last, and say how they are trained."""
+    """Name the LSTMs, and say how they are trained."""
     own = _by_subject(data.fitted)
     parts: dict[str, Make] = {}
     folds = min(options.method.folds, *map(len, own.values()))

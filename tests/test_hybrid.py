@@ -105,7 +105,7 @@ def test_no_chain_says_anything_of_a_series_that_it_was_fitted_to(
 
 
 def test_a_chain_does_not_depend_on_events_that_are_held_out():
-    found = Whitened.of(list(three()), CHAIN)
+    found = Whitened.of(list(three()), CHAIN, 1)
     events = [(row + 3 * (kind == 1), kind) for row, kind in found.timings[0].events]
     timings = [Timing.of(events), *found.timings[1:]]
     changed = replace(found, white=[found.white[0] + 7, *found.white[1:]], timings=timings)
@@ -118,7 +118,7 @@ def test_a_chain_does_not_depend_on_events_that_are_held_out():
 
 def test_a_pace_of_which_all_series_are_held_out_is_still_known():
     series = [*three(), trials(4, rows=1200, pauses=(90, 110))]
-    found = Whitened.of(series, CHAIN)
+    found = Whitened.of(series, CHAIN, 1)
     whole, without = found.chain(CHAIN)[0], found.chain(CHAIN, held_out=[3])[0]
     assert len(whole.shares) == len(without.shares) == 2
     pause = list(map(tuple, whole.pairs)).index((2, 0))

@@ -54,7 +54,7 @@ def test_the_time_since_the_last_start_sees_the_past_only():
 def test_a_steady_rhythm_explains_shifted_labels(tmp_path):
     for series in (1, 2):
         np.save(tmp_path / f"subj1_series{series}_labels.npy", labels(first=60 * series))
-    job = Job("subj1", ((1, 1),), ((1, 2),), (), tmp_path, ("one", "two"))
+    job = Job("subj1", ((1, 1),), ((1, 2),), (), tmp_path, ("one", "two"), 1)
     assert rhythm([job], RATE) > 0.95
 
 

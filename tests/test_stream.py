@@ -36,7 +36,7 @@ SMALL = (
     "model.hidden=6", "train.epochs=1", "method.updates=2", "method.units=8", "method.filters=3",
     "method.iterations=3", "method.shrinkage=0.5", "method.penalty_c=0.01", "method.tap_count=5",
     "method.rows_after=20", "method.rows_before=10",
-    "method.observed=8", "method.rank=4", "window.batch=2", "window.length=70",
+    "method.observed=2", "method.rank=4", "window.batch=2", "window.length=70",
 )  # fmt: skip
 MEMBERS = "stack.members=[semi_markov,'fbl_lda filter=covariance',lstm_conv]"
 # What no recipe of conf/experiment does, or a second thing at once.

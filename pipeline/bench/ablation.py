@@ -38,7 +38,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "three networks that vote": ("model.networks=3",),
     },
     "semi_markov": {
-        "without log power": ("filter=drift_free", "method.observed=32"),
+        "without log power": ("filter=drift_free", "method.observed=1"),
         "one pace for all series": ("method.paces=1",),
         "only the row before foretells a row": ("method.tap_count=1",),
         "any duration as likely": ("method.duration_smooth=1000",),

@@ -60,7 +60,7 @@ def compare(subjects: int) -> dict[str, float]:
     for subject in range(1, subjects + 1):
         data = FitData(
             f"subj{subject}", [series(subject, number) for number in FITTED], [], [], about.events,
-            0, "cpu", None, Path(), _silent,
+            0, "cpu", None, Path(), _silent, len(about.channels),
         )  # fmt: skip
         held_out = [series(subject, number) for number in HELD_OUT]
         truth += [np.asarray(each.labels) for each in held_out]

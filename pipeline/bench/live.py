@@ -80,7 +80,7 @@ def fit_in_haste(config: Config, recordings: list[Recording], folder: Path) -> F
         data = FitData(
             name=config.recipe, fitted=fitted, held_out=[], shared=[], events=about.events,
             seed=config.seed, device="cpu", epochs=None, scratch=Path(scratch),
-            report=lambda progress, news: None,
+            report=lambda progress, news: None, channels=len(about.channels),
         )  # fmt: skip
         kind = config.method.kind
         detector, _ = METHODS[kind].load().fit(data, config.detector_options)

@@ -51,6 +51,8 @@ class FitData:
         A folder for checkpoints. A fit that is killed and started again finds it as it was.
     report : callable
         Told the progress.
+    channels : int
+        Of the recordings.
     parts : dict of str to Path
         By name: what `Detector.fit` begins with, where other processes have made it already.
     """
@@ -65,6 +67,7 @@ class FitData:
     epochs: float | None
     scratch: Path
     report: Report
+    channels: int = 1
     parts: dict[str, Path] = field(default_factory=dict)
 
     def part_file(self, name: str) -> Path:

@@ -21,6 +21,7 @@ from pipeline.detectors import taps
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.discriminant import Sums, add_up, fit_discriminant, fit_each
 from pipeline.detectors.scaling import Scaler, Scalers, fit_scalers, pack, standardise, unpack
+from pipeline.detectors.stored import write_tensors
 
 if TYPE_CHECKING:  # a fitted detector is loaded without them
     from pipeline.config.methods.linear import LdaMethod, LrMethod
@@ -124,7 +125,7 @@ class LinearDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        torch.save(self.packed(), path)
+        write_tensors(path, self.packed())
 
     @classmethod
     def load(cls, path: Path) -> LinearDetector:

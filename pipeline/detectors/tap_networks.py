@@ -29,6 +29,7 @@ from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.device import choose_device
 from pipeline.detectors.dropout import Dropout
 from pipeline.detectors.scaling import Scalers, fit_scalers, pack, standardise, unpack
+from pipeline.detectors.stored import write_tensors
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class TapNetworkDetector:
             "scalers": pack(self.scalers),
             "weights": {k: v.cpu() for k, v in self.network.state_dict().items()},
         }  # fmt: skip
-        torch.save(stored, path)
+        write_tensors(path, stored)
 
     @classmethod
     def load(cls, path: Path) -> TapNetworkDetector:

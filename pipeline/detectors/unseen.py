@@ -19,6 +19,7 @@ from pipeline.data.names import Id
 from pipeline.detectors.base import Detector, State
 from pipeline.detectors.registry import METHODS
 from pipeline.detectors.scaling import Scaler
+from pipeline.detectors.stored import write_tensors
 
 # Rows that follow one another are alike: so many tell as much of a mean as one alone.
 ALIKE_ROWS = 50.0
@@ -124,16 +125,14 @@ class UnseenDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        torch.save(
-            {
-                "kind": self.kind,
-                "detector": self.detector.packed(),
-                "mean": torch.from_numpy(self.scaler.mean),
-                "variance": torch.from_numpy(self.scaler.variance),
-                "weight": torch.from_numpy(self.scaler.weight),
-            },
-            path,
-        )
+        stored = {
+            "kind": self.kind,
+            "detector": self.detector.packed(),
+            "mean": torch.from_numpy(self.scaler.mean),
+            "variance": torch.from_numpy(self.scaler.variance),
+            "weight": torch.from_numpy(self.scaler.weight),
+        }
+        write_tensors(path, stored)
 
     @classmethod
     def load(cls, path: Path) -> UnseenDetector:

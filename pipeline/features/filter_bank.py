@@ -171,8 +171,8 @@ class FilterBank:
         Cut-off of each low-pass.
     order : int
         Their order.
-    power_bands_hz : sequence of (float, float)
-        Edges of each band whose power is followed (order 3).
+    power_bands_hz : sequence of (float, float or None)
+        Edges of each band whose power is followed (order 3); without an upper one, all above.
     power_smoothing_hz : float
         Cut-off of the low-pass that smooths the power (order 2).
     decimate : int
@@ -198,7 +198,7 @@ class FilterBank:
         rate: float,
         lowpass_hz: list[float],
         order: int,
-        power_bands_hz: list[list[float]],
+        power_bands_hz: Sequence[Sequence[float | None]],
         power_smoothing_hz: float,
         decimate: int,
         subsample: int = 1,

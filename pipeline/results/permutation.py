@@ -215,9 +215,15 @@ def bands(rate: float) -> dict[str, tuple[float, float]]:
     edges = [*(edge for edge in BANDS if edge < rate / 2), np.inf]
     named = {}
     for low, high in pairwise(edges):
-        text = f"above {low:g} Hz" if high == np.inf else f"{low:g}-{high:g} Hz"
-        named[f"below {high:g} Hz" if low == 0 else text] = (low, high)
+        named[band_name(low, None if high == np.inf else high)] = (low, high)
     return named
+
+
+def band_name(low: float, high: float | None) -> str:
+    """Name a frequency band by its edges in Hz, from 0 or from `low`; without `high`, all above."""
+    if high is None:
+        return f"above {low:g} Hz"
+    return f"{low:g}-{high:g} Hz" if low else f"below {high:g} Hz"
 
 
 def shifted(

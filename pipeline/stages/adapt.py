@@ -190,7 +190,7 @@ def _adapt(context: Context, kept: Path, stored: dict[str, Any]) -> Path:
     (subject,) = context.subjects
     job = Job(
         f"{subject_name(subject)}_adapted", tuple((raw.subject, raw.series) for raw in found), (),
-        (), context.feature_folder.path, context.about.events,
+        (), context.feature_folder.path, context.about.events, len(context.about.channels),
         others=tuple(kept / name for name in stored["models"]), subject=subject,
     )  # fmt: skip
     summary = context.run("adapt", train.tasks(context, found, [job]), 1, context.listen)

@@ -70,7 +70,7 @@ class Material:
 
 def power_bands(bank: dict[str, Any] | None) -> list[str]:
     """Name the bands whose power a filter bank follows."""
-    return [f"{low:g}-{high:g} Hz" for low, high in (bank or {}).get("power_bands_hz") or []]
+    return [permutation.band_name(*band) for band in (bank or {}).get("power_bands_hz") or []]
 
 
 def work(

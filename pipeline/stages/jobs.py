@@ -41,6 +41,8 @@ class Job:
         Where the features are.
     events : tuple of str
         The columns' names.
+    channels : int
+        Of the recordings.
     history : Path, optional
         The validating twin's ``_history.csv``.
     scale : tuple of Key
@@ -60,6 +62,7 @@ class Job:
     test: tuple[Key, ...]
     folder: Path
     events: tuple[str, ...]
+    channels: int
     history: Path | None = None
     scale: tuple[Key, ...] = ()
     folds: int = 0
@@ -219,7 +222,8 @@ def _adapting(context: Context, found: Sequence[Series], final: bool) -> list[Jo
             Job(
                 f"{subject_name(subject)}_{name}", tuple(own[: protocol.own_series]),
                 tuple(keys(held_out)), tuple(keys(test)), context.feature_folder.path,
-                context.about.events, others=models, subject=subject,
+                context.about.events, len(context.about.channels), others=models,
+                subject=subject,
             )
         )  # fmt: skip
     return planned
@@ -293,7 +297,8 @@ def _jobs(
     planned = [
         Job(
             f"{group}_{name}", keys(subjects, fit), keys(subjects, held_out), keys(subjects, test),
-            context.feature_folder.path, context.about.events, None, keys(everyone, scale),
+            context.feature_folder.path, context.about.events, len(context.about.channels),
+            scale=keys(everyone, scale),
         )
         for group, subjects in groups(context, found).items()
     ]  # fmt: skip

@@ -215,6 +215,7 @@ def _data(scratch: Path, report: Report, job: Job, seed: int, device: str) -> Fi
         name=job.name, fitted=_series(job, job.fit), held_out=_series(job, job.held_out),
         shared=[series.moments for series in _series(job, job.scale)], events=job.events,
         seed=seed, device=device, epochs=None, scratch=scratch, report=report,
+        channels=job.channels,
     )  # fmt: skip
 
 

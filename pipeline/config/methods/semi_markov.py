@@ -19,7 +19,8 @@ class SemiMarkovMethod(Method):
     tap_count : int
         Rows of the past that predict a row; the chain reads what they cannot predict.
     observed : int
-        How many features, the last ones, the responses are looked for in; 0 for all.
+        How many outputs of the filter bank, of each channel the last ones, the responses are
+        looked for in; 0 for all.
     rows_after, rows_before : int
         A response's feature rows after and before an event.
     response_ridge, response_smooth : float

@@ -15,6 +15,7 @@ from pipeline.detectors.lstm.correction import CorrectionDetector
 from pipeline.detectors.lstm.detector import LstmDetector
 from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.notes import tell
+from pipeline.detectors.stored import write_tensors
 
 if TYPE_CHECKING:
     from pipeline.config.methods.hybrid import HybridOptions
@@ -133,7 +134,7 @@ class HybridDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        torch.save(self.packed(), path)
+        write_tensors(path, self.packed())
 
     @classmethod
     def load(cls, path: Path) -> HybridDetector:

@@ -22,6 +22,7 @@ from pipeline.detectors.semi_markov.detector import SemiMarkovDetector
 from pipeline.detectors.semi_markov.fit import Whitened
 from pipeline.detectors.semi_markov.notes import demand_events, sentences
 from pipeline.detectors.semi_markov.timing import find_events
+from pipeline.detectors.stored import write_tensors
 from pipeline.errors import DataError
 from pipeline.features.feature_series import FeatureSeries, Moments
 from pipeline.work.files import write_whole
@@ -167,7 +168,7 @@ def _chain_parts(data: FitData, options: HybridMethod) -> dict[str, Make]:
     return {
         f"{CHAIN}{in_file_name(subject)}": partial(
             _of_subject, fitted, [s for s in data.held_out if s.subject == subject], half,
-            data.events, options,
+            data.events, options, data.channels,
         )
         for subject, fitted in own.items()
     }  # fmt: skip
@@ -249,11 +250,12 @@ def _of_subject(
     half: int,
     events: tuple[str, ...],
     options: HybridMethod,
+    channels: int,
     report: Report,
 ) -> dict[str, Any]:
     """Fit one subject's chains."""
     (subject,) = {series.subject for series in fitted}
-    found, said = Whitened.of(fitted, options), {}
+    found, said = Whitened.of(fitted, options, channels), {}
 
     chain, order = found.chain(options)
 
@@ -277,7 +279,7 @@ def _kept(data: FitData, name: str, make: Make, report: Report) -> dict[str, Any
     """Read what an earlier process has made, or make it and write it."""
     path = data.part_file(name)
     if not is_whole(path):
-        write_whole(path, lambda hidden: torch.save(make(report), hidden))
+        write_whole(path, lambda hidden: write_tensors(hidden, make(report)))
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

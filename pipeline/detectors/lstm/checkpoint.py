@@ -11,6 +11,8 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
+from pipeline.detectors.stored import write_tensors
+
 
 @dataclass
 class Progress:
@@ -68,7 +70,7 @@ class Checkpoint:
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
-        torch.save({"progress": asdict(progress), "random": random, **parts}, hidden)
+        write_tensors(hidden, {"progress": asdict(progress), "random": random, **parts})
         os.replace(hidden, self.path)
 
     def read(self) -> tuple[Progress, dict[str, Any]] | None:

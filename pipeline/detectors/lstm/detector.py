@@ -13,6 +13,7 @@ from pipeline.data.names import Id, identity
 from pipeline.detectors.base import FitData, Line, State
 from pipeline.detectors.lstm.network import AnyNetwork, NetworkArguments, make_network, predict
 from pipeline.detectors.lstm.scaling import Scalers, deviations, standardise
+from pipeline.detectors.stored import write_tensors
 from pipeline.features.offset import in_single
 from pipeline.work.machine import threads
 
@@ -145,7 +146,7 @@ class LstmDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        torch.save(self.packed(), path)
+        write_tensors(path, self.packed())
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -16,6 +16,7 @@ from pipeline.detectors.semi_markov.blend import Blend, fit_blend
 from pipeline.detectors.semi_markov.chain import Chain, predict_from_parts
 from pipeline.detectors.semi_markov.notes import demand_events, sentences, tell
 from pipeline.detectors.semi_markov.order import Order
+from pipeline.detectors.stored import write_tensors
 
 if TYPE_CHECKING:
     from pipeline.config.methods.semi_markov import SemiMarkovMethod
@@ -80,11 +81,13 @@ class SemiMarkovDetector:
         chains, widths, told, blends = {}, [], {}, {}
         for subject in subjects:
             own = [series for series in data.fitted if series.subject == subject]
-            chains[subject], seen, told[subject], order = fit_chain(own, data.events, options)
+            chains[subject], seen, told[subject], order = fit_chain(
+                own, data.events, options, data.channels
+            )
             demand_events(subject, seen)
             widths += seen
             if order.tells < TELLS:
-                blend = _fit_blend(own, data.events, options, int(np.median(seen)) // 2)
+                blend = _fit_blend(own, data, options, int(np.median(seen)) // 2)
                 if blend is not None:
                     blends[subject] = blend
             data.report(1 / len(subjects), {})
@@ -165,7 +168,7 @@ class SemiMarkovDetector:
 
     def save(self, path: Path) -> None:
         """Write tensors and plain values only, so that loading runs no code."""
-        torch.save(self.packed(), path)
+        write_tensors(path, self.packed())
 
     @classmethod
     def load(cls, path: Path) -> SemiMarkovDetector:
@@ -206,13 +209,13 @@ class SemiMarkovDetector:
 
 
 def _fit_blend(
-    series: list[FeatureSeries], events: tuple[str, ...], options: SemiMarkovMethod, half: int
+    series: list[FeatureSeries], data: FitData, options: SemiMarkovMethod, half: int
 ) -> Blend | None:
     """Fit one subject's blend, see `pipeline.detectors.semi_markov.blend`."""
     from pipeline.detectors.semi_markov.fit import fit_chain
 
     def fitted_on(some: list[FeatureSeries]) -> Chain | None:
-        chain, seen, *_ = fit_chain(some, events, options)
+        chain, seen, *_ = fit_chain(some, data.events, options, data.channels)
         return chain if seen else None
 
     def applied(chain: Chain, features: np.ndarray) -> np.ndarray:

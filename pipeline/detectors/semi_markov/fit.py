@@ -160,11 +160,11 @@ class Whitened:
     kinds: int
 
     @classmethod
-    def of(cls, fitted: list[FeatureSeries], options: SemiMarkovMethod) -> Whitened:
-        """Fit what needs no events, and find the events."""
+    def of(cls, fitted: list[FeatureSeries], options: SemiMarkovMethod, channels: int) -> Whitened:
+        """Fit what needs no events, and find the events; of recordings of so many channels."""
         (scaler,) = fit_scalers(fitted).values()
         ready = [standardise(np.asarray(s.features), scaler) for s in fitted]
-        past = _fit_past(ready, options)
+        past = _fit_past(ready, options, channels)
         observed = past.shape[1]
         surprise = [
             part[:, -observed:] - predict_from_past(part, options.tap_count, past) for part in ready
@@ -234,7 +234,7 @@ class Whitened:
 
 
 def fit_chain(
-    fitted: list[FeatureSeries], events: Sequence[str], options: SemiMarkovMethod
+    fitted: list[FeatureSeries], events: Sequence[str], options: SemiMarkovMethod, channels: int
 ) -> tuple[Chain, list[int], Counter[str], Order]:
     """Fit one subject's chain.
 
@@ -246,6 +246,8 @@ def fit_chain(
         Their names.
     options : SemiMarkovMethod
         The method's options.
+    channels : int
+        Of the recordings.
 
     Returns
     -------
@@ -257,16 +259,16 @@ def fit_chain(
     Order
         Which event follows which.
     """
-    found = Whitened.of(fitted, options)
+    found = Whitened.of(fitted, options, channels)
     chain, order = found.chain(options)
     widths = [rows for _, rows in found.widths]
     return chain, widths, found.notes(order, fitted, events), order
 
 
-def _fit_past(ready: list[np.ndarray], options: SemiMarkovMethod) -> np.ndarray:
+def _fit_past(ready: list[np.ndarray], options: SemiMarkovMethod, channels: int) -> np.ndarray:
     """Fit the weights with which earlier rows predict the observed features, shape (P, O)."""
     width, lags = ready[0].shape[1], options.tap_count
-    observed = min(options.observed or width, width)
+    observed = min(options.observed * channels or width, width)
     rows, taps = sum(len(part) for part in ready), width + (lags - 1) * observed
     squares, products = PAST_RIDGE * rows * np.eye(taps), np.zeros((taps, observed))
     for part in ready:

@@ -24,7 +24,7 @@ CHANNELS, EVENTS, ROWS = 3, 2, 1500
 BANK = {
     "lowpass_hz": [0.5, 5.0, 30.0],
     "order": 5,
-    "power_bands_hz": [[8.0, 14.0]],
+    "power_bands_hz": [[8.0, 14.0], [30.0, None]],
     "power_smoothing_hz": 2.0,
     "decimate": 10,
 }

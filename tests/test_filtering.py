@@ -98,6 +98,15 @@ def test_log_power_follows_the_band():
     assert features[-1, 1] < np.log(8)
 
 
+def test_a_band_without_an_upper_edge_follows_all_power_above():
+    t = np.arange(10_000) / RATE
+    slow, fast = (40 * np.sin(2 * np.pi * hz * t) for hz in (10.5, 240))
+    bank = FilterBank(RATE, [], 5, [[30.0, None]], 2.0, 10)
+    features, _ = bank.transform(np.stack([slow, fast], axis=1))
+    assert features[-1, 0] < np.log(8)
+    assert features[-1, 1] == pytest.approx(np.log(800), abs=0.15)
+
+
 def test_covariances_are_followed_into_the_tangent_space(rng):
     """Two channels, the second in part a copy of the first: the logarithm, undone, says so."""
     x = rng.normal(0, 50, (10_000, 1)) * [1.0, 0.5] + rng.normal(0, 20, (10_000, 2))

@@ -151,6 +151,8 @@ REAL: dict[str, Real] = {
     "accuracy of LDA, three means, worst subject": _plus(0.513, 0.1),
     "accuracy of LDA, three means, best subject": _plus(0.868, 0.1),
     "accuracy of LDA, log variance": _plus(0.404, 0.06),
+    "accuracy of LDA, log power, 8-30 Hz": _plus(0.305, 0.06),
+    "accuracy of LDA, log power above 30 Hz": _plus(0.335, 0.06),
     "correlation of evoked patterns, between series": _plus(0.638, 0.12),
     "correlation of evoked patterns, between subjects": _plus(0.368, 0.12),
     # score

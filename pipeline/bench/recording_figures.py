@@ -320,6 +320,8 @@ def discrimination_figures(windows: Windows) -> Figures:
         "one mean": x.mean(1),
         "three means": x[:, : 3 * third].reshape(n, 3, third, -1).mean(2).reshape(n, -1),
         "log variance": np.log(x.var(1) + 1),
+        "log power, 8-30 Hz": _log_power(windows, 8, 30),
+        "log power above 30 Hz": _log_power(windows, 30, np.inf),
     }
     used = ~windows.is_event("BothStartLoadPhase")
     figures: Figures = {}
@@ -335,6 +337,15 @@ def discrimination_figures(windows: Windows) -> Figures:
         figures[f"accuracy of LDA, {name}, worst subject"] = min(accuracies)
         figures[f"accuracy of LDA, {name}, best subject"] = max(accuracies)
     return figures
+
+
+def _log_power(windows: Windows, low: float, high: float) -> Array:
+    """Log power of each channel in each window between two frequencies, `(n, channels)`."""
+    frequency, power = signal.periodogram(
+        windows.signal, windows.about.rate, window="hann", detrend="constant", axis=1
+    )
+    band = (frequency >= low) & (frequency < high)
+    return np.log(power[:, band].sum(1) * frequency[1] + 1)
 
 
 def window_figures(windows: Windows) -> Figures:

@@ -1,0 +1,24 @@
+"""What a detector has learned, on its way to the disk."""
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.detectors.stored import write_tensors
+
+
+def test_it_is_read_again(tmp_path):
+    write_tensors(tmp_path / "model.pt", {"weight": torch.arange(3), "name": "one"})
+    again = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert again["weight"].tolist() == [0, 1, 2]
+    assert again["name"] == "one"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_full_disk_is_told_as_such():
+    with pytest.raises(OSError, match="No space left") as told:
+        write_tensors(Path("/dev/full"), {"weight": torch.zeros(100_000)})
+    assert told.value.errno == errno.ENOSPC

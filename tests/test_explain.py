@@ -117,7 +117,7 @@ def options(recipe: str, *overrides: str) -> Any:
 
 
 def test_a_linear_detector_s_patterns_are_the_planted_maps_and_its_weights_are_not(planted):
-    data = fit_data(planted.fitted, events=ABOUT.events)
+    data = fit_data(planted.fitted, events=ABOUT.events, channels=len(ABOUT.channels))
     detector, _ = LinearDetector.fit(data, options("fbl_lda"))
     keys = [(1, number) for number in SERIES]
     found, seconds = subject_patterns(detector, planted.material, keys, (-2.0, 0.0))
@@ -136,7 +136,7 @@ def test_a_linear_detector_s_patterns_are_the_planted_maps_and_its_weights_are_n
 
 
 def test_a_chain_s_responses_are_the_planted_maps(planted):
-    data = fit_data(planted.fitted, events=ABOUT.events)
+    data = fit_data(planted.fitted, events=ABOUT.events, channels=len(ABOUT.channels))
     small = ("method.rows_after=45", "method.rows_before=30", "method.tap_count=8")
     detector, _ = SemiMarkovDetector.fit(data, options("semi_markov", *small))
     keys = [(1, number) for number in SERIES]

@@ -26,7 +26,6 @@ from pipeline.config.lstm import Model, Scaler, Train, Window
 from pipeline.config.methods.base import Method
 from pipeline.config.methods.lstm import LstmMethod
 from pipeline.config.methods.lstm_correction import LstmCorrectionMethod
-from pipeline.config.methods.semi_markov import SemiMarkovMethod
 from pipeline.config.parallel import Parallel
 from pipeline.config.protocol import Protocol
 from pipeline.config.stack import Stack
@@ -143,7 +142,6 @@ def check(config: Config) -> None:
     if config.dataset.rate:  # else the files say it, and it is checked then
         config.filter.check(config.dataset.rate)
     config.method.check(demand_of("method", config.method))
-    _check_observed(config)
     config.window.check()
     config.model.check()
     config.train.check(config.model)
@@ -169,17 +167,6 @@ def check(config: Config) -> None:
            "stage=check is for a submission, and these data have none")  # fmt: skip
     demand(config.stage is not Stage.simulate or config.dataset.source == "simulated",
            "stage", "stage=simulate needs dataset=simulated")  # fmt: skip
-
-
-def _check_observed(config: Config) -> None:
-    """Refuse a method that observes more of each channel than the filter gives."""
-    outputs = config.filter.outputs
-    if isinstance(config.method, SemiMarkovMethod) and outputs is not None:
-        demand_of("method", config.method)(
-            config.method.observed <= outputs, "observed",
-            f"the filter bank has {outputs} outputs for each channel, filter.lowpass_hz and "
-            "filter.power_bands_hz; 0 is for all",
-        )  # fmt: skip
 
 
 def _check_new_subjects(config: Config) -> None:

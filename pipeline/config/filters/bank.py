@@ -27,11 +27,6 @@ class BankFilter(Filter):
     covariance_smoothing_hz: float = MISSING
     start: FilterStart = MISSING
 
-    @property
-    def outputs(self) -> int:
-        """How many features each channel has by itself."""
-        return len(self.lowpass_hz) + len(self.power_bands_hz)
-
     def check(self, rate: float) -> None:
         """Refuse values that cannot be."""
         super().check(rate)

@@ -34,11 +34,6 @@ class Filter:
     subsample: int = MISSING
 
     @property
-    def outputs(self) -> int | None:
-        """How many features each channel has by itself; None if that is not known."""
-        return None
-
-    @property
     def every(self) -> int:
         """Recorded rows to a feature row."""
         return self.subsample * self.decimate

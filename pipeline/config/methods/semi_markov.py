@@ -20,7 +20,7 @@ class SemiMarkovMethod(Method):
         Rows of the past that predict a row; the chain reads what they cannot predict.
     observed : int
         How many outputs of the filter bank, of each channel the last ones, the responses are
-        looked for in; 0 for all.
+        looked for in; all if there are not so many, or with 0.
     rows_after, rows_before : int
         A response's feature rows after and before an event.
     response_ridge, response_smooth : float

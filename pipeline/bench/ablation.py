@@ -45,7 +45,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "hardly any response before an event": ("method.rows_before=3",),
         "responses of half a second": ("method.rows_after=25", "method.rows_before=25"),
         "responses not smoothed": ("method.response_smooth=0",),
-        "all singular values, none shrunk": ("method.rank=96", "method.response_shrinkage=0"),
+        "all singular values, none shrunk": ("method.rank=128", "method.response_shrinkage=0"),
         "evidence taken at its word": ("method.trust=1",),
     },
     "stack": {

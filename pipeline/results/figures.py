@@ -283,7 +283,7 @@ def evoked_picture(
     for axes in panels[:-1, 0]:
         axes.tick_params(labelbottom=False)
     panels[-1, 0].set_xlabel(axis)
-    figure.suptitle(title)
+    figure.suptitle(title, y=1 - 0.15 / height)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 

@@ -219,7 +219,7 @@ def fit_data(fitted: list[FeatureSeries], **changes) -> FitData:
     usual = {
         "name": "subj1_validate", "fitted": fitted, "held_out": [], "shared": [],
         "events": ("one", "two"), "seed": 0, "device": "cpu", "epochs": None,
-        "scratch": Path("not-used"), "report": told([]),
+        "scratch": Path("not-used"), "report": told([]), "channels": 1,
     }  # fmt: skip
     return FitData(**(usual | changes))
 

@@ -96,7 +96,7 @@ def on(features, scratch, fitted=FITTED, held_out=HELD_OUT, **more):
     """On what is trained."""
     chosen = {
         "name": "subj1_validate", "shared": [], "events": EVENTS, "seed": 0, "device": "cpu",
-        "epochs": None, "scratch": scratch, "report": silent,
+        "epochs": None, "scratch": scratch, "report": silent, "channels": 1,
     }  # fmt: skip
     return FitData(
         fitted=load(features, fitted), held_out=load(features, held_out), **chosen | more

@@ -218,6 +218,7 @@ def network_answers(
             name="windows", fitted=fitted, held_out=[], shared=[], seed=config.seed, device="cpu",
             events=tuple(str(event) for event in events), epochs=float(config.train.epochs),
             scratch=Path(scratch), report=lambda progress, news: None,
+            channels=windows.signal.shape[2],
         )  # fmt: skip
         network, arguments, scalers, _ = train_network(data, options, corrected)
     detector = LstmDetector(network, arguments, scalers, config.window.stride)

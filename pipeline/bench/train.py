@@ -91,7 +91,7 @@ def whole_loop(options: LstmOptions, n_features: int, n_events: int, rows: int) 
         data = FitData(
             name="bench", fitted=series, held_out=[], shared=[], seed=0, device="cpu", epochs=1.0,
             events=tuple(f"event{number}" for number in range(n_events)), scratch=Path(folder),
-            report=lambda progress, news: None,
+            report=lambda progress, news: None, channels=1,
         )  # fmt: skip
         learner = Learner(network, None)
         training = Training(data, options, learner, {1: scaler}, torch.device("cpu"))

@@ -67,7 +67,7 @@ class FitData:
     epochs: float | None
     scratch: Path
     report: Report
-    channels: int = 1
+    channels: int
     parts: dict[str, Path] = field(default_factory=dict)
 
     def part_file(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ def write_tensors(path: Path, stored: dict[str, Any]) -> None:
     Raises
     ------
     OSError
-        If the disk is full, for instance. Given a path, PyTorch raises a RuntimeError that does not
-        say why.
+        If the disk is full, for instance. PyTorch, writing to the disk itself, raises a
+        RuntimeError that does not say why.
     """
-    with path.open("wb") as file:
-        torch.save(stored, file)
+    whole = BytesIO()
+    torch.save(stored, whole)
+    path.write_bytes(whole.getbuffer())

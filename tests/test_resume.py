@@ -27,10 +27,11 @@ from tests.conftest import (
 
 pytestmark = pytest.mark.slow
 
-# The recipe that carries its state over epochs, with a checkpoint after each batch.
+# The recipe that carries its state over epochs, with a checkpoint after each batch. It trains for
+# some seconds on a fast machine: a training that ends before the kill would be no test.
 RECIPE = [
     "dataset=simulated", "experiment=paszke2015", *SMALL, "window.length=20",
-    "window.batch=2", "train.epochs=10", "train.validate_every=5",
+    "window.batch=2", "train.epochs=60", "train.validate_every=30",
     "train.checkpoint_seconds=0", "model.hidden=40",
 ]  # fmt: skip
 
